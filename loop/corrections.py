@@ -1,0 +1,151 @@
+"""The first reviewer's answer to a prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from loop.boxes import Box
+from loop.errors import InvalidAnswer
+from loop.predictions import Detection, Prediction
+
+
+class Origin(StrEnum):
+    """Where a final box comes from, seen from the model's detection."""
+
+    ACCEPTED = "accepted"  # the detection as it was
+    MOVED = "moved"  # its class as it was, its edges not
+    RELABELLED = "relabelled"  # its class changed, whatever became of its edges
+    ADDED = "added"  # no detection behind it
+    IMPORTED = "imported"  # from a data set that was brought in
+
+
+@dataclass(frozen=True, slots=True)
+class FinalBox:
+    """A box that a person stands by. ``detection_id`` is the detection it came from, if any."""
+
+    id: str
+    box: Box
+    class_id: int
+    origin: Origin
+    detection_id: str | None = None
+
+    def __post_init__(self) -> None:
+        from_model = self.origin in (Origin.ACCEPTED, Origin.MOVED, Origin.RELABELLED)
+        if from_model != (self.detection_id is not None):
+            raise InvalidAnswer(
+                f"Box {self.id} is {self.origin} but "
+                + ("names no detection." if from_model else "names a detection."),
+                hint="Accepted, moved and relabelled boxes carry detection_id; added ones do not.",
+            )
+        if self.class_id < 0:
+            raise InvalidAnswer(f"Box {self.id} has a negative class id.")
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "box": list(self.box.xyxy),
+            "class_id": self.class_id,
+            "origin": self.origin.value,
+            "detection_id": self.detection_id,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> FinalBox:
+        return cls(
+            str(data["id"]),
+            Box.of(data["box"]),
+            int(data["class_id"]),
+            Origin(data["origin"]),
+            data["detection_id"],
+        )
+
+    @classmethod
+    def from_detection(cls, id: str, box: Box, class_id: int, detection: Detection) -> FinalBox:
+        """The final box that ``detection`` became, its origin read off what changed."""
+        if class_id != detection.class_id:
+            origin = Origin.RELABELLED
+        elif box != detection.box:
+            origin = Origin.MOVED
+        else:
+            origin = Origin.ACCEPTED
+        return cls(id, box, class_id, origin, detection.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """Every final box, every rejected detection, a comment, and the time spent.
+
+    ``no_finding`` says that the image shows nothing: it is an answer of its own, and then there
+    are no boxes. ``active_seconds`` is time in which the reviewer did something.
+    """
+
+    id: str
+    case_id: str
+    prediction_id: str
+    reviewer: str
+    boxes: tuple[FinalBox, ...]
+    rejected: tuple[str, ...]
+    no_finding: bool
+    comment: str
+    active_seconds: float
+    created_at: str
+
+    def __post_init__(self) -> None:
+        if self.no_finding == bool(self.boxes):
+            raise InvalidAnswer(
+                "An answer has boxes, or it says that there is no finding: one of the two.",
+                hint="Set no_finding when the image shows nothing to mark.",
+            )
+        if len({box.id for box in self.boxes}) != len(self.boxes):
+            raise InvalidAnswer("Two boxes of the answer have the same id.")
+        if not 0 <= self.active_seconds < float("inf"):
+            raise InvalidAnswer(f"Active seconds {self.active_seconds} is not a duration.")
+
+    def check_against(self, prediction: Prediction, width: int, height: int) -> None:
+        """Raise `InvalidAnswer` unless this answers ``prediction`` on an image of that size.
+
+        Every detection is accounted for exactly once, as a final box or as rejected; each origin
+        is true; each box lies inside the image.
+        """
+        if prediction.id != self.prediction_id:
+            raise InvalidAnswer("The answer is to another prediction.")
+        detections = {detection.id: detection for detection in prediction.detections}
+        named = [box.detection_id for box in self.boxes if box.detection_id is not None]
+        accounted = [*named, *self.rejected]
+        if len(set(accounted)) != len(accounted):
+            raise InvalidAnswer("A detection is accounted for twice.")
+        if set(accounted) != set(detections):
+            open_ids = sorted(set(detections) ^ set(accounted))
+            raise InvalidAnswer(
+                f"These detections are unanswered or unknown: {', '.join(open_ids)}.",
+                hint="Accept, change or reject every detection of the prediction.",
+            )
+        for box in self.boxes:
+            _check_inside(box, width, height)
+            if box.detection_id is not None:
+                true = FinalBox.from_detection(
+                    box.id, box.box, box.class_id, detections[box.detection_id]
+                )
+                if true.origin != box.origin:
+                    raise InvalidAnswer(f"Box {box.id} says {box.origin}, but it is {true.origin}.")
+
+
+def _check_inside(box: FinalBox, width: int, height: int) -> None:
+    if not box.box.inside(width, height):
+        raise InvalidAnswer(
+            f"Box {box.id} {box.box.xyxy} reaches out of the {width}x{height} image.",
+            hint="Clip boxes to the image.",
+        )
+
+
+def check_boxes(boxes: Iterable[FinalBox], width: int, height: int) -> None:
+    """Raise `InvalidAnswer` if a box reaches out of the image or two share an id."""
+    seen: set[str] = set()
+    for box in boxes:
+        _check_inside(box, width, height)
+        if box.id in seen:
+            raise InvalidAnswer(f"Box id {box.id} stands twice.")
+        seen.add(box.id)

@@ -1,0 +1,125 @@
+"""Every error that Second Look raises on purpose.
+
+    LoopError
+    ├── InvalidInput            what the caller sent cannot be used (HTTP 400/422)
+    │   ├── InvalidBox          a box without area, not finite or outside its image
+    │   ├── InvalidImage        not an image, truncated, of an unsupported type
+    │   ├── TooLarge            more bytes or pixels than allowed (HTTP 413)
+    │   ├── InvalidAnswer       a correction that does not account for every detection
+    │   └── InvalidDataset      a file or folder to import that cannot be read
+    ├── NotFound                no such image, case, model, snapshot (HTTP 404)
+    ├── Conflict                the state moved on or forbids the change (HTTP 409)
+    │   └── OwnCase             a second review of one's own first answer
+    ├── NotAllowed              the actor's role does not permit it (HTTP 403)
+    ├── NoModel                 no model is in service yet (HTTP 503)
+    ├── Unavailable             a part that is needed does not answer (HTTP 503)
+    ├── NotEnoughData           too few images, subjects or examples to go on
+    ├── TrainingFailed          a fold or a training run ended without a usable model
+    ├── BrokenRecord            stored data or a log does not match its digest
+    └── Misconfigured           a setting, a workspace or an installation is wrong
+
+A ``LoopError`` carries a stable ``code``, a message that says what is wrong and a ``hint`` that
+says what to do. The CLI and the HTTP API each catch it in one place.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class LoopError(Exception):
+    """Base of the tree. ``message`` says what is wrong, ``hint`` what the user can do about it."""
+
+    code: ClassVar[str] = "error"
+    http_status: ClassVar[int] = 500
+
+    def __init__(self, message: str, *, hint: str = "", code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.detail_code = code or self.code
+
+    def as_dict(self) -> dict[str, str]:
+        """The body that the HTTP API and ``--json`` show: ``code``, ``message``, ``hint``."""
+        return {"code": self.detail_code, "message": self.message, "hint": self.hint}
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Ray pickles exceptions across processes; keyword-only arguments need this.
+        return (_rebuild, (type(self), self.message, self.hint, self.detail_code))
+
+
+def _rebuild(kind: type[LoopError], message: str, hint: str, code: str) -> LoopError:
+    return kind(message, hint=hint, code=code)
+
+
+class InvalidInput(LoopError):
+    code = "invalid_input"
+    http_status = 422
+
+
+class InvalidBox(InvalidInput):
+    code = "invalid_box"
+
+
+class InvalidImage(InvalidInput):
+    code = "invalid_image"
+    http_status = 415
+
+
+class TooLarge(InvalidInput):
+    code = "too_large"
+    http_status = 413
+
+
+class InvalidAnswer(InvalidInput):
+    code = "invalid_answer"
+
+
+class InvalidDataset(InvalidInput):
+    code = "invalid_dataset"
+
+
+class NotFound(LoopError):
+    code = "not_found"
+    http_status = 404
+
+
+class Conflict(LoopError):
+    code = "conflict"
+    http_status = 409
+
+
+class OwnCase(Conflict):
+    code = "own_case"
+
+
+class NotAllowed(LoopError):
+    code = "not_allowed"
+    http_status = 403
+
+
+class NoModel(LoopError):
+    code = "no_model"
+    http_status = 503
+
+
+class Unavailable(LoopError):
+    code = "unavailable"
+    http_status = 503
+
+
+class NotEnoughData(LoopError):
+    code = "not_enough_data"
+    http_status = 422
+
+
+class TrainingFailed(LoopError):
+    code = "training_failed"
+
+
+class BrokenRecord(LoopError):
+    code = "broken_record"
+
+
+class Misconfigured(LoopError):
+    code = "misconfigured"

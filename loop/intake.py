@@ -1,0 +1,192 @@
+"""Images come in: with a prediction to be corrected, or with boxes that are taken as true."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from loop.boxes import Box
+from loop.cases import Annotation, Case, CaseState, Source
+from loop.corrections import FinalBox, Origin, check_boxes
+from loop.errors import Conflict
+from loop.events import Actor, Event, new_id, now
+from loop.images import Image
+from loop.ports import ImageStore, UnitOfWork, UnitsOfWork
+from loop.predictions import Detection, ModelRef, Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class NewImage:
+    """A sanitised image on its way in. ``subject`` may be empty: the image is then a subject of
+    its own, so that it can never leak into another's fold."""
+
+    data: bytes
+    media_type: str
+    width: int
+    height: int
+    subject: str = ""
+    source: str = "upload"
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    image_id: str
+    prediction_id: str
+    review_id: str
+    detections: tuple[Detection, ...]
+
+
+def queue_image(
+    units: UnitsOfWork,
+    images: ImageStore,
+    new: NewImage,
+    *,
+    model: ModelRef,
+    detections: Sequence[Detection],
+    actor: Actor,
+    request_id: str = "",
+) -> Queued:
+    """Keep the image and its prediction, and put it into the first reviewers' queue.
+
+    The same image and model again, while the first is still waiting for its first review, gives
+    the case that is there. Raises `Conflict` for a gold image: its truth is not up for review.
+    """
+    image_id = images.put(new.data)  # before the row: a row never points to missing bytes
+    with units() as uow:
+        image = _known_or_new(uow, image_id, new)
+        if image.gold:
+            raise Conflict(
+                "This image belongs to the frozen gold set.",
+                hint="POST /v1/detect shows its detections without storing anything.",
+            )
+        waiting = _waiting_case(uow, image_id, model)
+        if waiting is not None:
+            prediction = uow.predictions.get(waiting.prediction_id)
+            return Queued(image_id, prediction.id, waiting.id, prediction.detections)
+        at = now()
+        prediction = Prediction(new_id(), image_id, model, tuple(detections), at, request_id)
+        case = Case(
+            id=new_id(),
+            image_id=image_id,
+            prediction_id=prediction.id,
+            state=CaseState.FIRST,
+            reasons=("new_prediction",),
+            priority=prediction.uncertainty,
+            created_at=at,
+        )
+        uow.predictions.add(prediction)
+        uow.cases.add(case)
+        uow.record(
+            Event(
+                type="image.queued",
+                actor=actor,
+                subject={
+                    "image_id": image_id,
+                    "prediction_id": prediction.id,
+                    "review_id": case.id,
+                    "model": model.as_dict(),
+                },
+                details={"detections": len(detections), "source": image.source},
+                request_id=request_id,
+                at=at,
+            )
+        )
+        uow.commit()
+    return Queued(image_id, prediction.id, case.id, prediction.detections)
+
+
+@dataclass(frozen=True, slots=True)
+class TrueBox:
+    """A box of known truth, in pixels, by class id."""
+
+    box: Box
+    class_id: int
+
+
+def add_truth(
+    units: UnitsOfWork,
+    images: ImageStore,
+    new: NewImage,
+    boxes: Sequence[TrueBox],
+    *,
+    actor: Actor,
+    gold: bool = False,
+) -> Annotation | None:
+    """Keep an image with boxes that need no review. None if it has the same annotation already.
+
+    An image that is annotated otherwise gets a new version. ``gold`` freezes it into the gold
+    set. Raises `Conflict` when a gold image would change, or a training image become gold.
+    """
+    image_id = images.put(new.data)
+    final = tuple(
+        FinalBox(_box_id(image_id, index, true), true.box, true.class_id, Origin.IMPORTED)
+        for index, true in enumerate(boxes)
+    )
+    check_boxes(final, new.width, new.height)
+    with units() as uow:
+        before = uow.annotations.latest_of(image_id)
+        known = uow.images.find(image_id)
+        if before is not None and before.boxes == final and known and known.gold == gold:
+            return None
+        if known is not None and known.gold != gold and before is not None:
+            raise Conflict(
+                f"Image {image_id[:12]} is already {'in' if known.gold else 'outside'} the gold "
+                "set, and that cannot change once it is annotated.",
+                hint="Import gold images and training images from separate folders.",
+            )
+        if before is not None and gold:
+            raise Conflict(f"Gold image {image_id[:12]} is frozen; its boxes cannot change.")
+        _known_or_new(uow, image_id, new)
+        if gold:
+            uow.images.mark_gold([image_id])
+        annotation = Annotation(
+            id=new_id(),
+            image_id=image_id,
+            version=before.version + 1 if before else 1,
+            case_id=None,
+            source=Source.IMPORTED,
+            boxes=final,
+            reviewers=(actor.pseudonym,),
+            created_at=now(),
+        )
+        uow.annotations.add(annotation)
+        uow.record(
+            Event(
+                type="annotation.imported",
+                actor=actor,
+                subject={"image_id": image_id, "annotation_id": annotation.id},
+                details={"boxes": len(final), "gold": gold, "version": annotation.version},
+            )
+        )
+        uow.commit()
+    return annotation
+
+
+def _known_or_new(uow: UnitOfWork, image_id: str, new: NewImage) -> Image:
+    image = Image(
+        id=image_id,
+        width=new.width,
+        height=new.height,
+        media_type=new.media_type,
+        subject=new.subject or f"image-{image_id[:16]}",
+        source=new.source,
+        created_at=now(),
+    )
+    uow.images.add(image)
+    return uow.images.get(image_id)
+
+
+def _waiting_case(uow: UnitOfWork, image_id: str, model: ModelRef) -> Case | None:
+    for prediction in uow.predictions.of_image(image_id):
+        if prediction.model == model:
+            case = uow.cases.of_prediction(prediction.id)
+            if case is not None and case.state is CaseState.FIRST:
+                return case
+    return None
+
+
+def _box_id(image_id: str, index: int, true: TrueBox) -> str:
+    # From the content, so that importing the same data twice is seen to be the same.
+    text = f"{image_id}/{index}/{true.class_id}/{true.box.xyxy}"
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

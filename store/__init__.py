@@ -1,0 +1,1 @@
+"""What persists: SQL, images, Parquet snapshots, the audit log, MLflow tracking and registry."""
