@@ -23,6 +23,9 @@ from loop.predictions import Prediction
 # A pair that overlaps but whose CIoU is negative still matches when neither box has a better
 # partner: its profit is this fraction of its IoU, far below that of any positive CIoU.
 _POOR_MATCH_PROFIT = 1e-6
+# Of equally good partners the one of the same class is taken: a model may propose two classes
+# for one and the same box, and accepting both must not look like two class differences.
+_SAME_CLASS_PROFIT = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +161,11 @@ def _match(
     if not np.isfinite(ciou).all():
         raise ArithmeticError("CIoU is not finite")
     allowed = iou > match_iou
-    profit = np.where(allowed, np.maximum(ciou, _POOR_MATCH_PROFIT * iou), 0.0)
+    left_classes = np.array([box.class_id for box in left])
+    right_classes = np.array([box.class_id for box in right])
+    same_class = left_classes[:, None] == right_classes[None, :]
+    gain = np.maximum(ciou, _POOR_MATCH_PROFIT * iou) + _SAME_CLASS_PROFIT * same_class
+    profit = np.where(allowed, gain, 0.0)
     rows, columns = linear_sum_assignment(profit, maximize=True)
     return tuple(
         Match(
@@ -166,7 +173,7 @@ def _match(
             right[j].id,
             float(iou[i, j]),
             float(ciou[i, j]),
-            left[i].class_id == right[j].class_id,
+            bool(same_class[i, j]),
         )
         for i, j in zip(rows.tolist(), columns.tolist(), strict=True)
         if allowed[i, j]

@@ -22,7 +22,7 @@ class Box:
     """A rectangle ``xyxy`` in pixels of the sanitised image, origin at the top left, floats.
 
     ``x2`` and ``y2`` are exclusive edges: a box over the whole image is ``(0, 0, width, height)``.
-    Raises `InvalidBox` unless all four are finite and the box has an area.
+    Raises `InvalidBox` unless all four are finite and the box has an area, a finite one.
     """
 
     x1: float
@@ -34,9 +34,9 @@ class Box:
         edges = (self.x1, self.y1, self.x2, self.y2)
         if not all(math.isfinite(edge) for edge in edges):
             raise InvalidBox(f"Box {edges} has an edge that is not a finite number.")
-        if self.x2 <= self.x1 or self.y2 <= self.y1 or self.area <= 0:
+        if self.x2 <= self.x1 or self.y2 <= self.y1 or not 0 < self.area < math.inf:
             raise InvalidBox(
-                f"Box {edges} has no area.", hint="Give x1 < x2 and y1 < y2, in pixels."
+                f"Box {edges} has no usable area.", hint="Give x1 < x2 and y1 < y2, in pixels."
             )
 
     @property
@@ -61,7 +61,10 @@ class Box:
         """A box from ``[x1, y1, x2, y2]`` in pixels."""
         if len(edges) != 4:
             raise InvalidBox(f"A box has four edges, not {len(edges)}.")
-        return cls(*(float(edge) for edge in edges))
+        try:
+            return cls(*(float(edge) for edge in edges))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InvalidBox(f"Box {list(edges)} has an edge that is not a number.") from error
 
     def clipped(self, width: int, height: int) -> Box | None:
         """The part inside an image of ``width`` x ``height`` pixels, or None if there is none."""
@@ -84,7 +87,8 @@ def iou_matrix(left: FloatArray, right: FloatArray) -> FloatArray:
     """Intersection over union of every pair: shapes (n, 4) and (m, 4) give (n, m), in [0, 1]."""
     intersection = _intersection(left, right)
     union = _area(left)[:, None] + _area(right)[None, :] - intersection
-    return np.clip(intersection / np.maximum(union, np.finfo(np.float64).tiny), 0.0, 1.0)
+    smallest = np.finfo(np.float64).smallest_subnormal  # no real union is smaller: only 0/0 is
+    return np.clip(intersection / np.maximum(union, smallest), 0.0, 1.0)
 
 
 def ciou_matrix(left: FloatArray, right: FloatArray) -> FloatArray:

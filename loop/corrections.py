@@ -112,40 +112,44 @@ class Correction:
         """
         if prediction.id != self.prediction_id:
             raise InvalidAnswer("The answer is to another prediction.")
-        detections = {detection.id: detection for detection in prediction.detections}
+        detections = {detection.id for detection in prediction.detections}
         named = [box.detection_id for box in self.boxes if box.detection_id is not None]
         accounted = [*named, *self.rejected]
         if len(set(accounted)) != len(accounted):
             raise InvalidAnswer("A detection is accounted for twice.")
-        if set(accounted) != set(detections):
-            open_ids = sorted(set(detections) ^ set(accounted))
+        if set(accounted) != detections:
+            open_ids = sorted(detections ^ set(accounted))
             raise InvalidAnswer(
                 f"These detections are unanswered or unknown: {', '.join(open_ids)}.",
                 hint="Accept, change or reject every detection of the prediction.",
             )
-        for box in self.boxes:
-            _check_inside(box, width, height)
-            if box.detection_id is not None:
-                true = FinalBox.from_detection(
-                    box.id, box.box, box.class_id, detections[box.detection_id]
-                )
-                if true.origin != box.origin:
-                    raise InvalidAnswer(f"Box {box.id} says {box.origin}, but it is {true.origin}.")
-
-
-def _check_inside(box: FinalBox, width: int, height: int) -> None:
-    if not box.box.inside(width, height):
-        raise InvalidAnswer(
-            f"Box {box.id} {box.box.xyxy} reaches out of the {width}x{height} image.",
-            hint="Clip boxes to the image.",
-        )
+        check_boxes(self.boxes, width, height)
+        check_origins(self.boxes, prediction)
 
 
 def check_boxes(boxes: Iterable[FinalBox], width: int, height: int) -> None:
     """Raise `InvalidAnswer` if a box reaches out of the image or two share an id."""
     seen: set[str] = set()
     for box in boxes:
-        _check_inside(box, width, height)
+        if not box.box.inside(width, height):
+            raise InvalidAnswer(
+                f"Box {box.id} {box.box.xyxy} reaches out of the {width}x{height} image.",
+                hint="Clip boxes to the image.",
+            )
         if box.id in seen:
             raise InvalidAnswer(f"Box id {box.id} stands twice.")
         seen.add(box.id)
+
+
+def check_origins(boxes: Iterable[FinalBox], prediction: Prediction) -> None:
+    """Raise `InvalidAnswer` unless each origin is true and no detection became two boxes."""
+    detections = {detection.id: detection for detection in prediction.detections}
+    for box in boxes:
+        if box.detection_id is None:
+            true_origin = Origin.ADDED
+        elif (detection := detections.pop(box.detection_id, None)) is None:
+            raise InvalidAnswer(f"Detection {box.detection_id} is unknown or used twice.")
+        else:
+            true_origin = FinalBox.from_detection(box.id, box.box, box.class_id, detection).origin
+        if true_origin is not box.origin:
+            raise InvalidAnswer(f"Box {box.id} says {box.origin}, but it is {true_origin}.")

@@ -92,7 +92,7 @@ class Event:
     @classmethod
     def from_canonical(cls, data: bytes) -> Event:
         try:
-            raw = json.loads(data)
+            raw = json.loads(data, parse_int=_integer)
             return cls(
                 type=raw["type"],
                 actor=Actor(raw["actor"], Role(raw["role"])),
@@ -105,7 +105,7 @@ class Event:
                 id=raw["id"],
                 at=raw["at"],
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, InvalidInput) as error:
             raise BrokenRecord(f"Not an audit event: {error}.") from error
 
 
@@ -120,6 +120,11 @@ def canonical_json(value: Any) -> bytes:
 def chain_sha256(previous_sha256: str, entry: bytes) -> str:
     """The chained digest of an entry: SHA-256 over the 32 bytes before it and its own bytes."""
     return hashlib.sha256(bytes.fromhex(previous_sha256) + entry).hexdigest()
+
+
+def _integer(digits: str) -> int | float:
+    # RFC 8785 writes the float 1e20 as an integer, but takes no integer of that size back.
+    return int(digits) if len(digits) < 16 else float(digits)
 
 
 def now() -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from loop.boxes import Box
 from loop.cases import Annotation, Case, CaseState, Source
 from loop.corrections import FinalBox, Origin, check_boxes
-from loop.errors import Conflict
+from loop.errors import Conflict, InvalidBox
 from loop.events import Actor, Event, new_id, now
 from loop.images import Image
 from loop.ports import ImageStore, UnitOfWork, UnitsOfWork
@@ -50,8 +50,16 @@ def queue_image(
     """Keep the image and its prediction, and put it into the first reviewers' queue.
 
     The same image and model again, while the first is still waiting for its first review, gives
-    the case that is there. Raises `Conflict` for a gold image: its truth is not up for review.
+    the case that is there. Raises `Conflict` for a gold image: its truth is not up for review;
+    `InvalidBox` for a detection that reaches out of the image, which no one could accept.
     """
+    for detection in detections:
+        if not detection.box.inside(new.width, new.height):
+            raise InvalidBox(
+                f"Detection {detection.id} {detection.box.xyxy} reaches out of the "
+                f"{new.width}x{new.height} image.",
+                hint="Clip detections to the image.",
+            )
     image_id = images.put(new.data)  # before the row: a row never points to missing bytes
     with units() as uow:
         image = _known_or_new(uow, image_id, new)
@@ -134,6 +142,11 @@ def add_truth(
                 f"Image {image_id[:12]} is already {'in' if known.gold else 'outside'} the gold "
                 "set, and that cannot change once it is annotated.",
                 hint="Import gold images and training images from separate folders.",
+            )
+        if gold and before is None and uow.predictions.of_image(image_id):
+            raise Conflict(
+                f"Image {image_id[:12]} waits for review, which would change its boxes.",
+                hint="Take the gold set from images that were never sent to POST /v1/images.",
             )
         if before is not None and gold:
             raise Conflict(f"Gold image {image_id[:12]} is frozen; its boxes cannot change.")

@@ -114,15 +114,24 @@ class Promotions(Protocol):
 
 
 class UnitOfWork(Protocol):
-    images: Images
-    predictions: Predictions
-    cases: Cases
-    corrections: Corrections
-    second_reviews: SecondReviews
-    annotations: Annotations
-    classes: Classes
-    snapshots: Snapshots
-    promotions: Promotions
+    @property
+    def images(self) -> Images: ...
+    @property
+    def predictions(self) -> Predictions: ...
+    @property
+    def cases(self) -> Cases: ...
+    @property
+    def corrections(self) -> Corrections: ...
+    @property
+    def second_reviews(self) -> SecondReviews: ...
+    @property
+    def annotations(self) -> Annotations: ...
+    @property
+    def classes(self) -> Classes: ...
+    @property
+    def snapshots(self) -> Snapshots: ...
+    @property
+    def promotions(self) -> Promotions: ...
 
     def record(self, event: Event) -> None:
         """Put ``event`` into the outbox of this transaction."""

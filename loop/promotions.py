@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from loop.errors import Conflict
+from loop.errors import Conflict, InvalidInput
 from loop.predictions import ModelRef
 
 
@@ -19,7 +19,10 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GoldScore:
-    """One model on the frozen gold set: mAP50, mAP50-95 and per-class AP50-95, all in [0, 1]."""
+    """One model on the frozen gold set: mAP50, mAP50-95 and per-class AP50-95, all in [0, 1].
+
+    Raises `InvalidInput` for other scores, NaN among them: it would pass every comparison.
+    """
 
     model: ModelRef
     map50: float
@@ -27,6 +30,11 @@ class GoldScore:
     per_class: Mapping[str, float]
     images: int
     gold_sha256: str
+
+    def __post_init__(self) -> None:
+        scores = (self.map50, self.map50_95, *self.per_class.values())
+        if not all(0.0 <= score <= 1.0 for score in scores):
+            raise InvalidInput(f"A score of {self.model.name} is not between 0 and 1: {scores}.")
 
     def as_dict(self) -> dict[str, Any]:
         return {

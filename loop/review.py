@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from loop.agreement import Agreement, AgreementSettings, Reason, compare_with_model
 from loop.cases import Annotation, Case, CaseState, SecondReview, Source
-from loop.corrections import Correction, FinalBox, check_boxes
+from loop.corrections import Correction, FinalBox, Origin, check_boxes, check_origins
 from loop.errors import Conflict, InvalidAnswer, OwnCase
 from loop.events import Actor, Event, new_id, now
 from loop.ports import UnitOfWork, UnitsOfWork
@@ -118,7 +118,7 @@ def submit_second(
     """Store the second answer and settle the case with it. The first answer stays as it is.
 
     Raises `OwnCase` to the person who gave the first answer, `Conflict` if the case is not
-    waiting for a second review.
+    waiting for a second review, `InvalidAnswer` for a box, class or origin that is not true.
     """
     if not answer.reason:
         raise InvalidAnswer("A second review needs a reason code.")
@@ -139,10 +139,9 @@ def submit_second(
         for boxes in (answer.blind, answer.final):
             check_boxes(boxes, image.width, image.height)
             _check_classes(uow, boxes)
-        known = {d.id for d in uow.predictions.get(case.prediction_id).detections}
-        unknown = {box.detection_id for box in answer.final if box.detection_id} - known
-        if unknown:
-            raise InvalidAnswer(f"No such detections: {', '.join(sorted(unknown))}.")
+        check_origins(answer.final, uow.predictions.get(case.prediction_id))
+        if any(box.origin is not Origin.ADDED for box in answer.blind):
+            raise InvalidAnswer("A blind box cannot come from a detection, which was not shown.")
         review = SecondReview(
             id=new_id(),
             case_id=case.id,

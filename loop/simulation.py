@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from loop.agreement import AgreementSettings, LabelledBox, compare
-from loop.boxes import Box
+from loop.boxes import Box, FloatArray
 from loop.classes import ClassList
 from loop.corrections import FinalBox, Origin
 from loop.events import Actor, new_id
@@ -72,7 +72,7 @@ class SimulatedReviewer:
                 rejected.append(detection.id)
         taken = set(partner.values())
         for index, true_box in enumerate(truth):
-            if index not in taken and not self._errs(self._mistakes.miss):
+            if index not in taken and not self.misses():
                 seen = self.label(true_box, width, height)
                 boxes.append(FinalBox(new_id(), seen.box, seen.class_id, Origin.ADDED))
         return FirstAnswer(
@@ -93,11 +93,7 @@ class SimulatedReviewer:
         """Draw blind; then take over from the first answer what is right, and redraw the rest."""
         blind = tuple(
             FinalBox(new_id(), seen.box, seen.class_id, Origin.ADDED)
-            for seen in (
-                self.label(true, width, height)
-                for true in truth
-                if not self._errs(self._mistakes.miss)
-            )
+            for seen in (self.label(true, width, height) for true in truth if not self.misses())
         )
         result = compare(
             [LabelledBox(b.id, b.box, b.class_id) for b in first],
@@ -123,6 +119,10 @@ class SimulatedReviewer:
             active_seconds=self._seconds(len(final)),
         )
 
+    def misses(self) -> bool:
+        """Whether this person does not see the next box at all."""
+        return self._errs(self._mistakes.miss)
+
     def label(self, true: TrueBox, width: int, height: int) -> TrueBox:
         """One true box as this person would mark it."""
         class_id = true.class_id
@@ -131,18 +131,22 @@ class SimulatedReviewer:
             class_id = int(self._rng.choice(others)) if others else class_id
         edges = np.array(true.box.xyxy) + self._rng.normal(0, self._mistakes.jitter_px, 4)
         if self._errs(self._mistakes.shift):
-            sides = np.array([true.box.width, true.box.height])
-            edges += np.tile(self._rng.uniform(-1 / 3, 1 / 3, 2) * sides, 2)
-        if edges[2] - edges[0] < 1 or edges[3] - edges[1] < 1:
-            return TrueBox(true.box, class_id)
-        box = Box.of(edges.tolist()).clipped(width, height)
-        return TrueBox(box or true.box, class_id)
+            edges += self._offset(true.box)
+        return TrueBox(_drawn(edges, true.box, width, height), class_id)
 
     def _answer(self, detection: Detection, true: TrueBox, width: int, height: int) -> FinalBox:
         seen = self.label(true, width, height)
-        good = _ciou(detection.box, true.box) >= _GOOD_ENOUGH_CIOU
-        box = detection.box if good and not self._errs(self._mistakes.shift) else seen.box
+        box = detection.box
+        if _ciou(box, true.box) < _GOOD_ENOUGH_CIOU:
+            box = seen.box
+        elif self._errs(self._mistakes.shift):
+            box = _drawn(np.array(box.xyxy) + self._offset(box), box, width, height)
         return FinalBox.from_detection(new_id(), box, seen.class_id, detection)
+
+    def _offset(self, box: Box) -> FloatArray:
+        """How far a shift moves each edge of ``box``, in pixels: shape (4,)."""
+        sides = np.array([box.width, box.height])
+        return np.tile(self._rng.uniform(-1 / 3, 1 / 3, 2) * sides, 2)
 
     def _errs(self, probability: float) -> bool:
         return bool(self._rng.random() < probability)
@@ -171,6 +175,13 @@ def _redrawn(before: FinalBox, drawn: FinalBox, detections: dict[str, Detection]
         return drawn
     detection = detections[before.detection_id]
     return FinalBox.from_detection(drawn.id, drawn.box, drawn.class_id, detection)
+
+
+def _drawn(edges: FloatArray, intended: Box, width: int, height: int) -> Box:
+    """The drawn box inside the image; ``intended`` itself if less than a pixel was drawn."""
+    if edges[2] - edges[0] < 1 or edges[3] - edges[1] < 1:
+        return intended
+    return Box.of(edges.tolist()).clipped(width, height) or intended
 
 
 def _ciou(left: Box, right: Box) -> float:

@@ -44,6 +44,8 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(50_000_000, gt=0)
     max_batch_size: int = Field(8, gt=0)
     replicas: int = Field(1, gt=0)
+    # CPUs that a replica reserves. With 0, training on the same small machine still finds some.
+    serve_cpus: float = Field(0, ge=0)
 
     match_iou: float = Field(0.0, ge=0, lt=1)
     agreement_ciou: float = Field(0.5, ge=-1, le=1)

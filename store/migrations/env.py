@@ -1,0 +1,14 @@
+"""Runs the migrations on the connection, and in the transaction, that ``migrate`` hands over."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from store.tables import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    transactional_ddl=True,
+)
+context.run_migrations()

@@ -1,0 +1,281 @@
+"""Runs, metrics and artifacts in MLflow: SQLite in the home, or a server by URL.
+
+Only `MlflowClient` with explicit run ids: the fluent API keeps its state in globals and in the
+environment, which breaks as soon as several runs are open. MLflow takes seconds to import, so it
+is imported when a `Tracking` is first used.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import random
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from loop.errors import LoopError, Misconfigured, NotFound, Unavailable
+from store.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EXPERIMENT = "second-look"
+PARENT_TAG = "mlflow.parentRunId"
+
+_SQLITE = "sqlite:///"
+# What MLflow allows in a metric's name (mlflow/utils/validation.py).
+_NOT_IN_METRIC_NAMES = re.compile(r"[^\w./ :-]")
+# `log_batch` takes at most so many params (mlflow/utils/validation.py).
+_MOST_PARAMS_A_CALL = 100
+# MLflow waits 20 s for SQLite's lock, but a reader that wants to write while another does is
+# refused at once (SQLITE_BUSY): with a few processes the lock is free again in milliseconds.
+_ATTEMPTS = 8
+_FIRST_WAIT_S = 0.05
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """``metrics`` are the latest values; ``status`` is MLflow's (``RUNNING``, ``FINISHED``…)."""
+
+    run_id: str
+    name: str
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    status: str
+    artifact_uri: str
+
+
+class Tracking:
+    """``uri`` is an absolute SQLite URL or an HTTP one; ``artifacts`` a folder for the former.
+
+    Raises `Unavailable` when MLflow does not answer, `NotFound` for an unknown run.
+    """
+
+    def __init__(self, uri: str, artifacts: Path) -> None:
+        if uri.startswith(_SQLITE) and not uri.startswith(_SQLITE + "/"):
+            raise Misconfigured(
+                f"MLFLOW_TRACKING_URI={uri} is relative to the working directory.",
+                hint="Ray changes the working directory: give four slashes and an absolute path.",
+            )
+        self.uri = uri
+        self.artifacts = artifacts
+
+    def prepare(self) -> None:
+        """Create or check the database and the experiment: once, before workers start.
+
+        First use in parallel races on MLflow's migrations, so drivers take turns here.
+        """
+        self.call(lambda: self.client)
+        with self._turn():
+            self.experiment_id(EXPERIMENT)
+
+    def experiment_id(self, name: str) -> str:
+        """The experiment of that name, made if there is none."""
+
+        def find_or_create() -> str:
+            found = self.client.get_experiment_by_name(name)
+            if found is None:
+                location = (self.artifacts / name).as_uri() if self._embedded else None
+                return str(self.client.create_experiment(name, artifact_location=location))
+            if found.lifecycle_stage == "deleted":
+                self.client.restore_experiment(found.experiment_id)
+            return str(found.experiment_id)
+
+        return self.call(find_or_create)
+
+    def start_run(
+        self,
+        experiment: str,
+        name: str,
+        *,
+        tags: Mapping[str, str],
+        params: Mapping[str, Any],
+        parent: str | None = None,
+    ) -> str:
+        """Open a run, as a child of ``parent`` if given, and return its id."""
+        experiment_id = self.experiment_id(experiment)
+        all_tags = {**tags, **({PARENT_TAG: parent} if parent else {})}
+        run_id = self.call(
+            lambda: str(
+                self.client.create_run(experiment_id, tags=all_tags, run_name=name).info.run_id
+            )
+        )
+        self._log_params(run_id, params)
+        return run_id
+
+    def log_metrics(self, run_id: str, metrics: Mapping[str, float], step: int) -> None:
+        from mlflow.entities import Metric
+
+        # One time stamp for all attempts: the same value at the same time is kept once.
+        at = int(time.time() * 1000)
+        batch = [
+            Metric(_NOT_IN_METRIC_NAMES.sub("_", name), float(value), at, step)
+            for name, value in metrics.items()
+        ]
+        self.call(lambda: self.client.log_batch(run_id, metrics=batch))
+
+    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        batch = [RunTag(name, value) for name, value in tags.items()]
+        self.call(lambda: self.client.log_batch(run_id, tags=batch))
+
+    def log_file(self, run_id: str, path: Path, folder: str = "") -> None:
+        """Keep a copy of ``path`` as an artifact below ``folder``."""
+        self.call(lambda: self.client.log_artifact(run_id, str(path), folder or None))
+
+    def log_text(self, run_id: str, text: str, path: str) -> None:
+        self.call(lambda: self.client.log_text(run_id, text, path))
+
+    def end_run(self, run_id: str, ok: bool) -> None:
+        status = "FINISHED" if ok else "FAILED"
+        self.call(lambda: self.client.set_terminated(run_id, status))
+
+    def run(self, run_id: str) -> RunInfo:
+        run = self.call(lambda: self.client.get_run(run_id))
+        return RunInfo(
+            run_id=run_id,
+            name=run.info.run_name or "",
+            tags=dict(run.data.tags),
+            params=dict(run.data.params),
+            metrics=dict(run.data.metrics),
+            status=run.info.status,
+            artifact_uri=run.info.artifact_uri,
+        )
+
+    def latest_metrics(self, run_id: str) -> dict[str, float]:
+        return dict(self.run(run_id).metrics)
+
+    def metric_steps(self, run_id: str, metric: str) -> list[int]:
+        """The steps at which ``metric`` was logged, in order, once for each time."""
+        history = self.call(lambda: self.client.get_metric_history(run_id, metric))
+        return sorted(entry.step for entry in history)
+
+    def children(self, run_id: str) -> list[str]:
+        """Ids of the child runs, oldest first."""
+        parent = self.call(lambda: self.client.get_run(run_id))
+        runs = self.call(
+            lambda: self.client.search_runs(
+                [parent.info.experiment_id],
+                f"tags.`{PARENT_TAG}` = '{run_id}'",
+                order_by=["attributes.start_time ASC"],
+            )
+        )
+        return [run.info.run_id for run in runs]
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """For `store.model_registry`; nothing outside `store` sees MLflow."""
+        _quieten()
+        from mlflow import MlflowClient
+
+        with self._turn():  # the constructor migrates the database
+            return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+
+    def call(self, action: Callable[[], _T]) -> _T:
+        """Run ``action`` on MLflow, again while the database is busy; errors become ours."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                return self._call_once(action)
+            except _BusyError:
+                if attempt < _ATTEMPTS - 1:
+                    wait = _FIRST_WAIT_S * 2**attempt
+                    time.sleep(wait * (0.5 + random.random()))  # noqa: S311  # spreads the callers
+        raise Unavailable(
+            f"MLflow at {self.uri} stayed busy.",
+            hint="Stop other writers, or use a server: MLFLOW_TRACKING_URI.",
+        )
+
+    def _call_once(self, action: Callable[[], _T]) -> _T:
+        _quieten()
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import OperationalError
+
+        try:
+            return action()
+        except OperationalError as error:
+            raise _BusyError from error
+        except MlflowException as error:
+            if error.error_code == "TEMPORARILY_UNAVAILABLE":
+                raise _BusyError from error
+            raise self._translated(error) from error
+        except OSError as error:
+            raise self._translated(error) from error
+
+    def _translated(self, error: Exception) -> LoopError:
+        code = getattr(error, "error_code", "")
+        text = str(error).strip() or type(error).__name__
+        reason = text.splitlines()[0].split(" failed with exception")[0]
+        if code == "RESOURCE_DOES_NOT_EXIST":
+            return NotFound(f"MLflow has no such record: {reason}")
+        if "out-of-date database schema" in str(error):
+            return Misconfigured(
+                f"The database of {self.uri} was made by another MLflow version.",
+                hint=f"Back it up, then: mlflow db upgrade {self.uri}",
+            )
+        return Unavailable(
+            f"MLflow at {self.uri} does not do it: {reason}",
+            hint="Check MLFLOW_TRACKING_URI and that its server runs.",
+        )
+
+    def _log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
+        from mlflow.entities import Param
+
+        entries = [Param(name, str(value)) for name, value in params.items()]
+        for start in range(0, len(entries), _MOST_PARAMS_A_CALL):
+            batch = entries[start : start + _MOST_PARAMS_A_CALL]
+            self.call(lambda batch=batch: self.client.log_batch(run_id, params=batch))  # type: ignore[misc]
+
+    @property
+    def _embedded(self) -> bool:
+        return self.uri.startswith(_SQLITE)
+
+    @property
+    def _database(self) -> Path:
+        return Path(self.uri.removeprefix(_SQLITE))
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One process at a time, among those that share the embedded database."""
+        if not self._embedded:
+            yield
+            return
+        self._database.parent.mkdir(parents=True, exist_ok=True)
+        with self._database.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+class _BusyError(Exception):
+    """Another process holds SQLite's lock."""
+
+
+def open_tracking(settings: Settings) -> Tracking:
+    return Tracking(settings.tracking, settings.artifacts)
+
+
+def _quieten() -> None:
+    """No telemetry, no log lines, no bars; errors reach us as exceptions. Before MLflow's import.
+
+    Its defaults retry for four minutes when nobody listens at the URL (measured).
+    """
+    for name, value in {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_CONFIGURE_LOGGING": "false",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    }.items():
+        os.environ.setdefault(name, value)
+    for logger in ("mlflow", "alembic"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
