@@ -1,0 +1,190 @@
+"""The HTTP API, without Ray: what runs the model comes in as a `DetectionService`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, TypeVar
+
+import anyio
+from fastapi import FastAPI, Query, Request, Response
+
+from loop.errors import InvalidInput
+from loop.events import Actor, Role
+from loop.intake import NewImage, queue_image
+from loop.ports import ImageStore, UnitsOfWork
+from serve import schemas
+from serve.errors import documented_errors, install_error_handlers
+from serve.metrics import CONTENT_TYPE, Metrics
+from serve.middleware import RequestMiddleware
+from serve.model_slot import no_model
+from serve.service import Detected, DetectionService
+from serve.uploads import Upload, read_upload
+from store.image_codec import Limits, decode, sanitise
+
+_T = TypeVar("_T")
+
+_ACTOR = Actor("api", Role.SYSTEM)
+# Each decoding image takes three bytes a pixel, several times over: so few at once, and the
+# others wait with no more than the bytes they were sent as.
+_DECODING_AT_ONCE = 4
+_LONGEST_FIELD = 128
+_IMAGE_TYPES = ("image/*", "application/octet-stream")
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """Where `POST /v1/images` puts what it gets. ``pseudonym_of`` turns the subject that a client
+    names into what stands in the data instead."""
+
+    units: UnitsOfWork
+    images: ImageStore
+    pseudonym_of: Callable[[str], str]
+
+
+def build_api(
+    service: DetectionService, intake: Intake, limits: Limits, *, sets_request_id: bool = True
+) -> FastAPI:
+    """The application. ``sets_request_id``: see `RequestMiddleware`."""
+    api = FastAPI(
+        title="Second Look",
+        description="Detects objects in images and queues them for review.",
+        version="1",
+        redoc_url=None,
+    )
+    metrics = Metrics()
+    routes = _Routes(service, intake, limits, metrics)
+    install_error_handlers(api)
+    api.add_middleware(RequestMiddleware, metrics=metrics, sets_header=sets_request_id)
+    body = {"requestBody": _request_body()}
+    errors = documented_errors(413, 415, 422, 503)
+    api.post("/v1/detect", responses=errors, openapi_extra=body)(routes.detect)
+    errors |= documented_errors(409)
+    api.post("/v1/images", responses=errors, openapi_extra=body)(routes.images)
+    api.get("/v1/model", responses=documented_errors(503))(routes.model)
+    api.get("/healthz")(routes.healthz)
+    api.get("/readyz", responses=documented_errors(503))(routes.readyz)
+    api.get("/metrics", response_class=Response)(routes.metrics)
+    return api
+
+
+class _Routes:
+    def __init__(
+        self, service: DetectionService, intake: Intake, limits: Limits, metrics: Metrics
+    ) -> None:
+        self._service = service
+        self._intake = intake
+        self._limits = limits
+        self._metrics = metrics
+        self._decoders = anyio.CapacityLimiter(_DECODING_AT_ONCE)
+
+    async def detect(self, request: Request) -> schemas.Detections:
+        """Detect objects in an image. Nothing is stored."""
+        upload = await read_upload(request, self._limits.max_bytes)
+        image = await self._in_thread(decode, upload.data)
+        detected = await self._detect(image.pixels)
+        return schemas.Detections(
+            model=schemas.Model(**detected.model.as_dict()),
+            width=image.width,
+            height=image.height,
+            detections=schemas.detections_out(detected),
+        )
+
+    async def images(
+        self,
+        request: Request,
+        subject: Annotated[
+            str, Query(description="who or what the image shows; stored as a pseudonym")
+        ] = "",
+        source: Annotated[str, Query(description="where the image comes from")] = "",
+    ) -> schemas.QueuedImage:
+        """Detect objects in an image, store it without metadata, and queue it for review.
+
+        An image without a subject is a subject of its own.
+        """
+        upload = await read_upload(request, self._limits.max_bytes)
+        subject = _field(upload, "subject", subject)
+        source = _field(upload, "source", source) or "upload"
+        image = await self._in_thread(sanitise, upload.data)
+        detected = await self._detect(image.pixels)
+        new = NewImage(
+            data=image.data,
+            media_type=image.media_type,
+            width=image.width,
+            height=image.height,
+            subject=self._intake.pseudonym_of(subject),
+            source=source,
+        )
+        queued = await anyio.to_thread.run_sync(
+            partial(
+                queue_image,
+                self._intake.units,
+                self._intake.images,
+                new,
+                model=detected.model,
+                detections=detected.detections,
+                actor=_ACTOR,
+                request_id=request.state.request_id,
+            )
+        )
+        kept = Detected(detected.model, detected.classes, queued.detections)
+        return schemas.QueuedImage(
+            model=schemas.Model(**detected.model.as_dict()),
+            width=image.width,
+            height=image.height,
+            detections=schemas.detections_out(kept),
+            image_id=queued.image_id,
+            prediction_id=queued.prediction_id,
+            review_id=queued.review_id,
+        )
+
+    async def model(self) -> schemas.ModelState:
+        """Which model serves, and what became of the last swap."""
+        return schemas.ModelState.model_validate((await self._service.status()).as_dict())
+
+    async def healthz(self) -> schemas.Health:
+        """The API answers. Says nothing about the model."""
+        return schemas.Health(status="ok")
+
+    async def readyz(self) -> schemas.Health:
+        """A model is in service: it has been loaded and has detected."""
+        status = await self._service.status()
+        if status.model is None:
+            raise no_model(status)
+        return schemas.Health(status="ready")
+
+    async def metrics(self) -> Response:
+        """Requests, latency, detections by class and the model version, for Prometheus."""
+        return Response(self._metrics.render(await self._service.status()), media_type=CONTENT_TYPE)
+
+    async def _detect(self, pixels: Any) -> Detected:
+        detected = await self._service.detect(pixels)
+        self._metrics.detected(detected)
+        return detected
+
+    async def _in_thread(self, decoder: Callable[[bytes, Limits], _T], data: bytes) -> _T:
+        return await anyio.to_thread.run_sync(decoder, data, self._limits, limiter=self._decoders)
+
+
+def _field(upload: Upload, name: str, in_query: str) -> str:
+    value = upload.fields.get(name) or in_query
+    if len(value) > _LONGEST_FIELD or not value.isprintable():
+        raise InvalidInput(
+            f"The {name} is longer than {_LONGEST_FIELD} characters or not plain text.",
+            hint=f"Send a short {name}, or none.",
+            code="invalid_field",
+        )
+    return value.strip()
+
+
+def _request_body() -> dict[str, Any]:
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    text = {"type": "string", "maxLength": _LONGEST_FIELD}
+    form = {
+        "type": "object",
+        "required": ["image"],
+        "properties": {"image": binary["schema"], "subject": text, "source": text},
+    }
+    raw = dict.fromkeys(_IMAGE_TYPES, binary)
+    return {"required": True, "content": {**raw, "multipart/form-data": {"schema": form}}}

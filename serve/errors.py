@@ -1,0 +1,79 @@
+"""Every error as ``{"error": {"code", "message", "hint"}}``, in the one place that catches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from loop.errors import LoopError
+from serve.middleware import internal_error
+from serve.schemas import ErrorBody, error_body
+
+_log = structlog.get_logger(__name__)
+
+# Seconds until a client should try again when there is no model or no room.
+_RETRY_AFTER_SECONDS = "5"
+_MEANING = {
+    409: "the state forbids it (`conflict`)",
+    413: "too many bytes or pixels (`too_many_bytes`, `too_many_pixels`)",
+    415: "not an image that is accepted (`not_an_image`, `truncated`, `unsupported_type`, "
+    "`unsupported_media_type`, `empty`)",
+    422: "no or more than one image, or a field that cannot be used (`no_image`, "
+    "`too_many_images`, `malformed_form`, `invalid_field`, `validation`)",
+    503: "no model is in service, or it cannot keep up (`no_model`, `busy`, `unavailable`)",
+}
+_ROUTES = "POST /v1/detect, POST /v1/images, GET /v1/model; all are described at /docs."
+
+
+def documented_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Entries for FastAPI's ``responses``."""
+    return {
+        status: {"model": ErrorBody, "description": _MEANING[status].capitalize()}
+        for status in statuses
+    }
+
+
+def install_error_handlers(api: FastAPI) -> None:
+    api.add_exception_handler(LoopError, _loop_error)
+    api.add_exception_handler(HTTPException, _http_error)
+    api.add_exception_handler(RequestValidationError, _validation_error)
+
+
+async def _loop_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, LoopError)  # noqa: S101 (registered for nothing else)
+    if error.http_status >= 500 and error.http_status != 503:
+        # Ours to mend, and its message may name paths that are not for clients.
+        request_id = request.state.request_id
+        _log.error("request.failed", request_id=request_id, error=error.as_dict(), exc_info=error)
+        return internal_error(request_id)
+    headers = {"retry-after": _RETRY_AFTER_SECONDS} if error.http_status == 503 else None
+    return JSONResponse({"error": error.as_dict()}, error.http_status, headers)
+
+
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    if error.status_code == 404:
+        body = error_body("not_found", f"There is no {request.url.path[:200]}.", _ROUTES)
+    elif error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        body = error_body(
+            "method_not_allowed",
+            f"{request.method[:20]} is not for {request.url.path[:200]}.",
+            f"Use {allowed}.",
+        )
+    else:
+        body = error_body("http_error", str(error.detail), _ROUTES)
+    return JSONResponse(body, error.status_code, error.headers)
+
+
+async def _validation_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    body = error_body("validation", f"{where}: {first['msg']}.", "See /docs.")
+    return JSONResponse(body, 422)

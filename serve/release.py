@@ -1,0 +1,211 @@
+"""Puts the application and its model into service, through the Ray dashboard's REST API.
+
+The whole of Serve's state is one document; sending it again with another model in the detector's
+``user_config`` swaps the model and restarts nothing. Ray itself is not needed here.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from loop.errors import Unavailable
+from loop.events import new_id
+from loop.predictions import ModelRef
+from store.settings import Settings
+
+APP_NAME = "second-look"
+_IMPORT_PATH = "serve.app:build"
+_DETECTOR = "DetectorReplica"  # the deployment's name is that of its class in serve.app
+_APPLICATIONS = "/api/serve/applications/"
+_CALL_SECONDS = 30.0
+_POLL_SECONDS = 0.1
+# Starting Serve and two replicas that import torch, on a machine that is busy with other things.
+_DEPLOY_SECONDS = 300.0
+# Longer than any detection, so that no client waits for ever behind a stuck replica.
+_REQUEST_SECONDS = 120.0
+
+
+def deploy(settings: Settings, dashboard_url: str, model: ModelRef | None) -> None:
+    """Start Serve if it does not run, deploy the application and ask it for ``model``.
+
+    Returns when the replicas run; `wait_until_served` waits for the model. The host and port of
+    a Serve that runs already stay as they are. Raises `Unavailable`.
+    """
+    _apply(dashboard_url, _document(settings, model))
+
+
+def swap(settings: Settings, dashboard_url: str, model: ModelRef | None) -> None:
+    """Ask the running application for ``model``. No replica restarts and no request fails.
+
+    Returns when the replicas know of it. Raises `Unavailable`, also when nothing is deployed.
+    """
+    with _client(dashboard_url) as client:
+        if _application(client) is None:
+            raise Unavailable("Nothing is being served.", hint="Start it: secondlook up.")
+    deploy(settings, dashboard_url, model)
+
+
+def wait_until_served(api_url: str, model: ModelRef | None, timeout: float) -> None:
+    """Wait until the API detects with ``model`` (None: until it answers and has none).
+
+    Raises `Unavailable` with the replica's own reason when it could not load the model, or when
+    ``timeout`` seconds have passed.
+    """
+    deadline = time.monotonic() + timeout
+    wanted = model.as_dict() if model else None
+    seen = "The API did not answer."
+    with httpx.Client(base_url=api_url, timeout=_CALL_SECONDS, trust_env=False) as client:
+        while True:
+            status = _model_state(client)
+            if status is not None and status["wanted"] == wanted:
+                if status["model"] == wanted:
+                    return
+                if status["error"]:
+                    raise Unavailable(
+                        f"The model was not taken into service: {status['error']}",
+                        hint="What served before serves on. Promote another version.",
+                    )
+            seen = f"The API last said: {status}." if status else seen
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"The model was not in service after {timeout:.0f} s. {seen}",
+                    hint="See the log of the replicas, or wait longer.",
+                )
+            time.sleep(_POLL_SECONDS)
+
+
+def _document(settings: Settings, model: ModelRef | None) -> dict[str, Any]:
+    """Serve's config. All but ``user_config`` must stay equal for a swap not to be a restart."""
+    application = {
+        "name": APP_NAME,
+        "route_prefix": "/",
+        "import_path": _IMPORT_PATH,
+        "runtime_env": {"env_vars": _environment(settings)},
+        "args": {
+            "replicas": settings.replicas,
+            "max_batch_size": settings.max_batch_size,
+            "cpus": settings.serve_cpus,
+        },
+        "deployments": [
+            {
+                "name": _DETECTOR,
+                "user_config": {
+                    "model": model.as_dict() if model else None,
+                    # Never the same twice: a model that failed can be asked for again.
+                    "request": new_id(),
+                },
+            }
+        ],
+    }
+    return {
+        # One proxy, where the dashboard is; not one on every machine of a cluster.
+        "proxy_location": "HeadOnly",
+        "http_options": {
+            "host": settings.host,
+            "port": settings.api_port,
+            "request_timeout_s": _REQUEST_SECONDS,
+        },
+        "applications": [application],
+    }
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """What `load_settings` needs in a replica, wherever it runs, to come to the same settings."""
+    passed_on = (
+        "storage_url",
+        "model_name",
+        "min_confidence",
+        "nms_iou",
+        "max_image_bytes",
+        "max_image_pixels",
+        "log_level",
+    )
+    values = {f"SECONDLOOK_{name.upper()}": str(getattr(settings, name)) for name in passed_on}
+    return settings.environment() | values
+
+
+def _apply(dashboard_url: str, document: dict[str, Any]) -> None:
+    with _client(dashboard_url) as client:
+        _send(client, "PUT", _APPLICATIONS, json=document)
+        deadline = time.monotonic() + _DEPLOY_SECONDS
+        while True:
+            application = _application(client) or {"status": "NOT_STARTED", "message": ""}
+            if application["status"] == "RUNNING":
+                return
+            failed = application["status"] in ("DEPLOY_FAILED", "UNHEALTHY")
+            if failed or time.monotonic() > deadline:
+                # The message is a stack trace; what went wrong is its last line.
+                lines = str(application["message"]).strip().splitlines()
+                reason = lines[-1] if lines else ""
+                raise Unavailable(
+                    f"Ray Serve reports {application['status']}: {reason or 'no reason given'}",
+                    hint="The replicas' log in the Ray dashboard says more.",
+                )
+            time.sleep(_POLL_SECONDS)
+
+
+def _application(client: httpx.Client) -> dict[str, Any] | None:
+    applications = _send(client, "GET", _APPLICATIONS).json()["applications"]
+    found: dict[str, Any] | None = applications.get(APP_NAME)
+    return found
+
+
+def _model_state(client: httpx.Client) -> dict[str, Any] | None:
+    """The answer of ``GET /v1/model``, or None while the API does not give one."""
+    try:
+        response = client.get("/v1/model")
+        state = response.json() if response.status_code == httpx.codes.OK else None
+    except (httpx.TransportError, ValueError):
+        return None
+    return state if isinstance(state, dict) and "wanted" in state else None
+
+
+def _client(dashboard_url: str) -> httpx.Client:
+    return httpx.Client(
+        base_url=dashboard_url,
+        timeout=_CALL_SECONDS,
+        headers=_authorisation(),
+        trust_env=False,  # a proxy for the internet is not the way to one's own dashboard
+    )
+
+
+def _send(client: httpx.Client, method: str, path: str, **options: Any) -> httpx.Response:
+    try:
+        response = client.request(method, path, **options)
+    except httpx.TransportError as error:
+        raise Unavailable(
+            f"The Ray dashboard at {client.base_url} does not answer: {error}.",
+            hint="Start Ray: secondlook up.",
+        ) from error
+    if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        raise Unavailable(
+            f"The Ray dashboard at {client.base_url} does not accept the token.",
+            hint="Set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the token of that cluster.",
+        )
+    if response.is_error:
+        raise Unavailable(
+            f"The Ray dashboard answers {response.status_code}: {response.text[:500]}",
+            hint="Its log is in the folder `logs` of the Ray session.",
+        )
+    return response
+
+
+def _authorisation() -> dict[str, str]:
+    """Ray's token, looked for where Ray looks for it, in that order.
+
+    https://docs.ray.io/en/latest/ray-security/token-auth.html
+    """
+    token = os.environ.get("RAY_AUTH_TOKEN", "").strip()
+    if not token:
+        default = Path.home() / ".ray" / "auth_token"
+        path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "") or default)
+        try:
+            token = path.expanduser().read_text(encoding="utf-8").strip()
+        except OSError:
+            return {}  # a cluster without tokens
+    return {"authorization": f"Bearer {token}"}

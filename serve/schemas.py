@@ -1,0 +1,88 @@
+"""The JSON of the HTTP API, as OpenAPI shows it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from serve.service import Detected
+
+
+class Model(BaseModel):
+    """A registered model version; ``digest`` is the SHA-256 of its weights."""
+
+    name: str
+    version: str
+    digest: str
+
+
+class DetectionOut(BaseModel):
+    id: str
+    box: tuple[float, float, float, float] = Field(
+        description="x1, y1, x2, y2 in pixels of the image, origin at the top left"
+    )
+    class_id: int
+    class_name: str
+    confidence: float = Field(ge=0, le=1)
+
+
+class Detections(BaseModel):
+    """``width`` and ``height`` are pixels after the EXIF orientation was applied."""
+
+    model: Model
+    width: int
+    height: int
+    detections: list[DetectionOut]
+
+
+class QueuedImage(Detections):
+    image_id: str = Field(description="SHA-256 of the stored, sanitised image")
+    prediction_id: str
+    review_id: str
+
+
+class ModelState(BaseModel):
+    """Which model serves, and what became of the last swap."""
+
+    model: Model | None
+    classes: list[str]
+    image_size: int | None = Field(description="length in pixels of the side the model sees")
+    wanted: Model | None = Field(description="the version that was last asked for")
+    loading: bool
+    error: str | None = Field(description="why the wanted version is not in service")
+
+
+class Health(BaseModel):
+    status: str
+
+
+class ErrorDetail(BaseModel):
+    """``code`` is stable; ``message`` says what is wrong and ``hint`` what to do."""
+
+    model_config = ConfigDict(extra="allow")
+
+    code: str
+    message: str
+    hint: str
+
+
+class ErrorBody(BaseModel):
+    error: ErrorDetail
+
+
+def error_body(code: str, message: str, hint: str, **more: str) -> dict[str, Any]:
+    return {"error": {"code": code, "message": message, "hint": hint, **more}}
+
+
+def detections_out(detected: Detected) -> list[DetectionOut]:
+    return [
+        DetectionOut(
+            id=detection.id,
+            box=detection.box.xyxy,
+            class_id=detection.class_id,
+            class_name=detected.classes.name_of(detection.class_id),
+            confidence=detection.confidence,
+        )
+        for detection in detected.detections
+    ]

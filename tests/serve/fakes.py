@@ -1,0 +1,123 @@
+"""Stand-ins for the model and the database, in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loop.boxes import Box
+from loop.cases import Case
+from loop.classes import ClassList
+from loop.errors import NotFound
+from loop.events import Event
+from loop.images import Image
+from loop.predictions import Detection, ModelRef, Prediction
+from serve.model_slot import no_model
+from serve.service import Detected, ServiceStatus
+
+CLASSES = ClassList(("rod", "ring"))
+
+
+def model_ref(version: str) -> ModelRef:
+    return ModelRef("detector", version, hashlib.sha256(version.encode()).hexdigest())
+
+
+class FakeService:
+    """Sees one rod, in the middle of every image, until told otherwise."""
+
+    def __init__(self) -> None:
+        self.state = ServiceStatus(
+            model=model_ref("1"), classes=CLASSES.names, image_size=64, wanted=model_ref("1")
+        )
+        self.failure: Exception | None = None
+        self.seen: list[NDArray[np.uint8]] = []
+
+    async def detect(self, pixels: NDArray[np.uint8]) -> Detected:
+        if self.failure is not None:
+            raise self.failure
+        if self.state.model is None:
+            raise no_model(self.state)
+        self.seen.append(pixels)
+        height, width = pixels.shape[:2]
+        box = Box(width / 4, height / 4, width * 3 / 4, height * 3 / 4)
+        return Detected(self.state.model, CLASSES, (Detection("d1", box, 0, 0.9),))
+
+    async def status(self) -> ServiceStatus:
+        return self.state
+
+
+class FakeDetector:
+    """Knows which model it is by the name of its only class."""
+
+    image_size = 64
+
+    def __init__(self, name: str) -> None:
+        self.classes = ClassList((name,))
+        self.batches: list[int] = []
+
+    def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[tuple[Detection, ...]]:
+        self.batches.append(len(images))
+        return [(Detection("d1", Box(0, 0, 1, 1), 0, 0.5),) for _ in images]
+
+
+class FakeImageStore:
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+
+    def put(self, data: bytes) -> str:
+        image_id = hashlib.sha256(data).hexdigest()
+        self.kept[image_id] = data
+        return image_id
+
+    def get(self, image_id: str) -> bytes:
+        return self.kept[image_id]
+
+
+@dataclass
+class FakeDatabase:
+    """As much of a unit of work as queueing an image needs."""
+
+    images: dict[str, Image] = field(default_factory=dict)
+    predictions: list[Prediction] = field(default_factory=list)
+    cases: list[Case] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    commits: int = 0
+
+    @contextmanager
+    def units(self) -> Iterator[Any]:
+        yield SimpleNamespace(
+            images=SimpleNamespace(
+                add=lambda image: self.images.setdefault(image.id, image) is image,
+                get=self.images.__getitem__,
+                find=self.images.get,
+            ),
+            predictions=SimpleNamespace(
+                add=self.predictions.append,
+                of_image=lambda key: [p for p in self.predictions if p.image_id == key],
+                get=self._prediction,
+            ),
+            cases=SimpleNamespace(
+                add=self.cases.append,
+                of_prediction=lambda key: next(
+                    (case for case in self.cases if case.prediction_id == key), None
+                ),
+            ),
+            record=self.events.append,
+            commit=self._commit,
+        )
+
+    def _commit(self) -> None:
+        self.commits += 1
+
+    def _prediction(self, prediction_id: str) -> Prediction:
+        for prediction in self.predictions:
+            if prediction.id == prediction_id:
+                return prediction
+        raise NotFound(prediction_id)

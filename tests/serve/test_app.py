@@ -1,0 +1,232 @@
+"""The real thing: Ray Serve on this machine, deployed and swapped over HTTP."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from loop.errors import Unavailable
+from loop.predictions import ModelRef
+from serve.release import deploy, swap, wait_until_served
+from store.settings import Settings, load_settings
+from tests.detector.checkpoints import NAMES, write_checkpoint
+from tests.serve.conftest import picture
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
+
+OTHER_NAMES = ("rod", "ring", "blob")
+JPEG = {"content-type": "image/jpeg"}
+
+
+@dataclass
+class Cluster:
+    settings: Settings
+    dashboard: str
+    one: ModelRef
+    two: ModelRef
+    broken: ModelRef
+
+    @property
+    def api(self) -> str:
+        return self.settings.api_url
+
+    def swap(self, model: ModelRef | None) -> None:
+        swap(self.settings, self.dashboard, model)
+        wait_until_served(self.api, model, 60)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    import ray
+
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("RAY_ADDRESS", raising=False)
+        environment.delenv("MLFLOW_TRACKING_URI", raising=False)
+        environment.setenv("SECONDLOOK_API_PORT", str(free_port()))
+        environment.setenv("SECONDLOOK_MIN_CONFIDENCE", "0.1")
+        settings = load_settings(home)
+        models = register_models(settings, home)
+        context = ray.init(
+            address="local",
+            num_cpus=2,
+            include_dashboard=True,
+            dashboard_host="127.0.0.1",
+            dashboard_port=free_port(),
+            object_store_memory=200 * 2**20,
+            log_to_driver=False,
+        )
+        try:
+            dashboard = f"http://{context.dashboard_url}"
+            deploy(settings, dashboard, models[0])
+            wait_until_served(settings.api_url, models[0], 240)
+            yield Cluster(settings, dashboard, *models)
+        finally:
+            ray.shutdown()
+
+
+def register_models(settings: Settings, folder: Path) -> tuple[ModelRef, ModelRef, ModelRef]:
+    """Two that work and one that is not a checkpoint at all."""
+    from loop.classes import ClassList
+    from store.model_registry import open_model_registry
+
+    registry = open_model_registry(settings)
+    config_dir = folder / "ultralytics"
+    refs = []
+    for number, names in enumerate((NAMES, OTHER_NAMES, NAMES)):
+        weights = folder / f"{number}.pt"
+        if number == 2:
+            weights.write_bytes(b"no checkpoint")
+        else:
+            write_checkpoint(weights, config_dir=config_dir, seed=number, names=names)
+        refs.append(registry.register(weights, classes=ClassList(names), run_id=None, tags={}))
+    return refs[0], refs[1], refs[2]
+
+
+@contextmanager
+def trickle(api: str) -> Iterator[Counter[tuple[int, str]]]:
+    """Detections all the time, from two clients; counts status and model version."""
+    seen: Counter[tuple[int, str]] = Counter()
+    stop = threading.Event()
+
+    def send(seed: int) -> None:
+        body = picture(90, 60, seed=seed)
+        with httpx.Client(base_url=api, timeout=30) as client:
+            while not stop.is_set():
+                try:
+                    response = client.post("/v1/detect", content=body, headers=JPEG)
+                    version = response.json().get("model", {}).get("version", "")
+                    seen[response.status_code, version] += 1
+                except httpx.HTTPError as error:
+                    seen[0, repr(error)] += 1
+
+    threads = [threading.Thread(target=send, args=(seed,)) for seed in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def answered(seen: Counter[tuple[int, str]], more: int) -> None:
+    """Wait until so many more requests have been answered."""
+    done = sum(seen.values())
+    while sum(seen.values()) < done + more:
+        time.sleep(0.01)
+
+
+def replicas(cluster: Cluster) -> set[str]:
+    """The actors behind the application: a restart makes new ones."""
+    from serve.release import _application, _client
+
+    with _client(cluster.dashboard) as client:
+        application = _application(client)
+    assert application is not None
+    return {
+        replica["actor_id"]
+        for deployment in application["deployments"].values()
+        for replica in deployment["replicas"]
+    }
+
+
+def test_an_image_goes_through_the_served_model(cluster: Cluster) -> None:
+    cluster.swap(cluster.one)
+    with httpx.Client(base_url=cluster.api, timeout=30) as client:
+        answer = client.post("/v1/images", content=picture(90, 60), headers=JPEG)
+        assert answer.status_code == 200, answer.text
+        body = answer.json()
+        assert body["model"] == cluster.one.as_dict()
+        assert (body["width"], body["height"]) == (90, 60)
+        assert body["detections"]
+        assert {d["class_name"] for d in body["detections"]} <= set(NAMES)
+        assert body["review_id"]
+        assert client.get("/readyz").status_code == 200
+        assert client.get("/v1/model").json()["image_size"] == 64
+
+
+def test_a_swap_under_load_fails_no_request_and_restarts_nothing(cluster: Cluster) -> None:
+    cluster.swap(cluster.one)
+    before = replicas(cluster)
+    with trickle(cluster.api) as seen:
+        cluster.swap(cluster.two)
+        cluster.swap(cluster.one)
+        cluster.swap(cluster.two)
+        answered(seen, 10)
+    assert {status for status, _ in seen} == {200}, seen
+    assert {version for _, version in seen} == {cluster.one.version, cluster.two.version}
+    assert replicas(cluster) == before
+    state = httpx.get(f"{cluster.api}/v1/model").json()
+    assert state["classes"] == list(OTHER_NAMES)
+
+
+def test_a_broken_model_is_reported_and_the_old_one_serves_on(cluster: Cluster) -> None:
+    cluster.swap(cluster.one)
+    before = replicas(cluster)
+    with trickle(cluster.api) as seen:
+        swap(cluster.settings, cluster.dashboard, cluster.broken)
+        with pytest.raises(Unavailable, match="cannot be loaded"):
+            wait_until_served(cluster.api, cluster.broken, 60)
+    assert set(seen) == {(200, cluster.one.version)}
+    state = httpx.get(f"{cluster.api}/v1/model").json()
+    assert state["model"] == cluster.one.as_dict()
+    assert state["wanted"] == cluster.broken.as_dict()
+    assert state["error"]
+    assert replicas(cluster) == before
+    cluster.swap(cluster.two)  # and it is no dead end
+
+
+def test_without_a_model_it_says_so(cluster: Cluster) -> None:
+    cluster.swap(None)
+    response = httpx.post(f"{cluster.api}/v1/detect", content=picture(), headers=JPEG)
+    assert response.status_code == 503
+    assert response.json()["error"]["code"] == "no_model"
+    assert httpx.get(f"{cluster.api}/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/detect", "/v1/images"])
+def test_bad_uploads_get_the_same_errors_through_the_proxy(cluster: Cluster, path: str) -> None:
+    def endless() -> Iterator[bytes]:
+        for _ in range(cluster.settings.max_image_bytes // 2**20 + 8):
+            yield b"\xff" * 2**20
+
+    with httpx.Client(base_url=cluster.api, timeout=60) as client:
+        for body, status, code in (
+            (b"", 422, "no_image"),
+            (b"text", 415, "not_an_image"),
+            (picture(200, 200)[:1500], 415, "truncated"),
+        ):
+            response = client.post(path, content=body, headers=JPEG)
+            assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+        response = client.post(path, content=endless(), headers=JPEG)
+        assert response.status_code == 413
+        assert client.get("/nowhere").json()["error"]["code"] == "not_found"
+
+
+def test_a_request_id_is_given_back_once(cluster: Cluster) -> None:
+    response = httpx.get(f"{cluster.api}/healthz", headers={"x-request-id": "mine-1"})
+    assert response.headers["x-request-id"] == "mine-1"
+
+
+def test_a_dashboard_that_is_not_there_is_reported_with_a_hint(cluster: Cluster) -> None:
+    with pytest.raises(Unavailable, match="does not answer") as refusal:
+        deploy(cluster.settings, f"http://127.0.0.1:{free_port()}", cluster.one)
+    assert "secondlook up" in refusal.value.hint

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from loop.errors import InvalidInput, NoModel
+from loop.predictions import ModelRef
+from serve.model_slot import ModelSlot
+from tests.serve.fakes import FakeDetector, model_ref
+
+IMAGE = np.zeros((4, 4, 3), np.uint8)
+ONE, TWO = model_ref("1"), model_ref("2")
+
+
+class Loader:
+    """Loads when it is let; may be told to fail."""
+
+    def __init__(self) -> None:
+        self.gates: dict[ModelRef, threading.Event] = {}
+        self.failures: dict[ModelRef, Exception] = {}
+        self.loaded: list[ModelRef] = []
+
+    def hold(self, model: ModelRef) -> Callable[[], None]:
+        self.gates[model] = threading.Event()
+        return self.gates[model].set
+
+    def __call__(self, model: ModelRef) -> FakeDetector:
+        if model in self.gates:
+            assert self.gates[model].wait(10)
+        self.loaded.append(model)
+        if model in self.failures:
+            raise self.failures[model]
+        return FakeDetector(model.version)
+
+
+def settled(slot: ModelSlot) -> None:
+    """Wait for whatever is being loaded."""
+    slot._loader.submit(lambda: None).result(10)
+
+
+def detect(slot: ModelSlot) -> ModelRef:
+    return asyncio.run(slot.detect([IMAGE]))[0].model
+
+
+def test_an_empty_slot_has_no_model() -> None:
+    slot = ModelSlot(Loader())
+    with pytest.raises(NoModel) as refusal:
+        detect(slot)
+    assert "promote" in refusal.value.hint
+    assert slot.status().model is None
+    assert slot.status().wanted is None
+
+
+def test_a_model_serves_once_it_is_loaded_and_tried() -> None:
+    slot = ModelSlot(Loader())
+    slot.ask_for(ONE)
+    settled(slot)
+    status = slot.status()
+    assert (status.model, status.wanted, status.loading, status.error) == (ONE, ONE, False, None)
+    assert status.classes == ("1",)
+    assert status.image_size == 64
+    assert detect(slot) == ONE
+
+
+def test_the_old_model_serves_while_the_new_one_loads() -> None:
+    loader = Loader()
+    slot = ModelSlot(loader)
+    slot.ask_for(ONE)
+    settled(slot)
+    let = loader.hold(TWO)
+    slot.ask_for(TWO)
+    assert slot.status().loading
+    assert slot.status().wanted == TWO
+    assert detect(slot) == ONE
+    let()
+    settled(slot)
+    assert detect(slot) == TWO
+    assert not slot.status().loading
+
+
+def test_a_model_that_cannot_be_loaded_leaves_the_old_one_and_its_reason() -> None:
+    loader = Loader()
+    loader.failures[TWO] = InvalidInput("Not a checkpoint.", hint="Use another.")
+    slot = ModelSlot(loader)
+    slot.ask_for(ONE)
+    settled(slot)
+    slot.ask_for(TWO)
+    settled(slot)
+    status = slot.status()
+    assert status.model == ONE
+    assert status.wanted == TWO
+    assert status.error == "Not a checkpoint. Use another."
+    assert detect(slot) == ONE
+
+
+def test_a_model_that_loads_but_cannot_detect_is_not_taken() -> None:
+    class Broken(FakeDetector):
+        def detect(self, images: object) -> list[tuple[()]]:  # noqa: ARG002
+            raise RuntimeError("shapes do not match")
+
+    slot = ModelSlot(lambda model: Broken("x") if model == TWO else FakeDetector("1"))
+    slot.ask_for(ONE)
+    settled(slot)
+    slot.ask_for(TWO)
+    settled(slot)
+    assert slot.status().model == ONE
+    assert "shapes do not match" in (slot.status().error or "")
+
+
+def test_a_failed_model_can_be_asked_for_again() -> None:
+    loader = Loader()
+    loader.failures[ONE] = OSError("the store was away")
+    slot = ModelSlot(loader)
+    slot.ask_for(ONE)
+    settled(slot)
+    assert slot.status().error == "OSError: the store was away"
+    with pytest.raises(NoModel, match="the store was away"):
+        detect(slot)
+    loader.failures.clear()
+    slot.ask_for(ONE)
+    settled(slot)
+    assert slot.status().error is None
+    assert detect(slot) == ONE
+
+
+def test_the_last_of_several_requests_wins() -> None:
+    loader = Loader()
+    slot = ModelSlot(loader)
+    let = loader.hold(ONE)
+    slot.ask_for(ONE)
+    slot.ask_for(TWO)
+    slot.ask_for(model_ref("3"))
+    let()
+    settled(slot)
+    assert detect(slot) == model_ref("3")
+    assert TWO not in loader.loaded
+
+
+def test_asking_for_the_model_in_service_loads_nothing() -> None:
+    loader = Loader()
+    slot = ModelSlot(loader)
+    slot.ask_for(ONE)
+    settled(slot)
+    slot.ask_for(ONE)
+    settled(slot)
+    assert loader.loaded == [ONE]
+    assert not slot.status().loading
+
+
+def test_going_back_while_another_loads_keeps_the_model_in_service() -> None:
+    loader = Loader()
+    slot = ModelSlot(loader)
+    slot.ask_for(ONE)
+    settled(slot)
+    let = loader.hold(TWO)
+    slot.ask_for(TWO)
+    slot.ask_for(ONE)
+    let()
+    settled(slot)
+    assert detect(slot) == ONE
+    assert slot.status().wanted == ONE
+
+
+def test_no_model_can_be_asked_for() -> None:
+    slot = ModelSlot(Loader())
+    slot.ask_for(ONE)
+    settled(slot)
+    slot.ask_for(None)
+    with pytest.raises(NoModel):
+        detect(slot)
+
+
+def test_one_batch_is_one_call_of_the_detector() -> None:
+    detectors: list[FakeDetector] = []
+
+    def load(model: ModelRef) -> FakeDetector:
+        detectors.append(FakeDetector(model.version))
+        return detectors[-1]
+
+    slot = ModelSlot(load)
+    slot.ask_for(ONE)
+    settled(slot)
+    assert len(asyncio.run(slot.detect([IMAGE] * 5))) == 5
+    assert detectors[0].batches == [1, 5]  # the first is the smoke test
