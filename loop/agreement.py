@@ -13,7 +13,6 @@ from enum import StrEnum
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from loop.boxes import Box, as_array, ciou_matrix, iou_matrix
 from loop.corrections import Correction
@@ -154,6 +153,8 @@ def _match(
 ) -> tuple[Match, ...]:
     if not left or not right:
         return ()
+    from scipy.optimize import linear_sum_assignment  # slow to import, and only this needs it
+
     left_array = as_array([box.box for box in left])
     right_array = as_array([box.box for box in right])
     iou = iou_matrix(left_array, right_array)

@@ -10,16 +10,28 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    OperationalError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from loop.errors import Misconfigured, Unavailable
+from loop.errors import BrokenRecord, Conflict, InvalidInput, Misconfigured, Unavailable
 
 # Longer than any of our transactions takes on a busy disk.
 _BUSY_SECONDS = 30
-# An arbitrary number that all who migrate this database agree on (PostgreSQL's advisory lock).
-_MIGRATION_LOCK = 7_202_611
+# An arbitrary number that all who write to this database agree on (PostgreSQL's advisory lock).
+_WRITER_LOCK = 7_202_611
+# Execution option that tells `_on_begin` which transactions write.
+_WRITES = "secondlook_writes"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -32,57 +44,136 @@ def open_engine(url: str) -> Engine:
         parsed = make_url(url)
     except ArgumentError as error:
         raise Misconfigured(
-            f"The database URL cannot be read: {error}.",
+            "The database URL cannot be read.",
             hint="SECONDLOOK_DATABASE_URL is like postgresql://user:password@host/name.",
         ) from error
-    if parsed.get_backend_name() == "sqlite":
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
         return _sqlite(parsed)
-    if parsed.get_backend_name() == "postgresql":
+    if backend in ("postgresql", "postgres"):
         return create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
     raise Misconfigured(
-        f"Databases of the kind {parsed.get_backend_name()} are not supported.",
+        f"Databases of the kind {backend} are not supported.",
         hint="Use SQLite or PostgreSQL in SECONDLOOK_DATABASE_URL.",
     )
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the schema up to date. Several processes may do this at once."""
+    """Bring the schema up to date. Several processes may do this at once.
+
+    Raises `Misconfigured` for a database that a newer Second Look has migrated.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    newest = ScriptDirectory.from_config(config).get_current_head()
+    with reading(engine) as connection:
+        if MigrationContext.configure(connection).get_current_revision() == newest:
+            return
     with writing(engine) as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-        config = Config()
-        config.set_main_option("script_location", str(_MIGRATIONS))
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise Misconfigured(
+                f"The database cannot be brought up to date: {error}.",
+                hint="It belongs to a newer Second Look: install that one, or use another home.",
+            ) from error
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """For reading: each statement sees what is committed by then, and none holds up a writer.
+
+    Raises as `translated` does.
+    """
+    with translated(), engine.connect() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+        yield connection
 
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """A transaction that is committed at the end of the block, or rolled back by an error in it.
 
-    Raises `Unavailable` when the database does not answer or stays locked.
+    One at a time in the whole database. Raises as `translated` does.
     """
-    with translated(), engine.begin() as connection:
+    with translated(), begin_writing(engine) as connection:
         yield connection
+        connection.commit()
+
+
+def begin_writing(engine: Engine) -> Connection:
+    """A connection in a transaction that may write. The caller commits, and closes it.
+
+    Writers are one at a time on both databases, so that what one has read stays true until it
+    commits. Raises `Unavailable` if the turn does not come in time.
+    """
+    with translated():
+        connection = engine.connect().execution_options(**{_WRITES: True})
+        try:
+            connection.begin()
+            if connection.dialect.name == "postgresql":
+                connection.execute(text(f"SET LOCAL lock_timeout = '{_BUSY_SECONDS}s'"))
+                connection.execute(text(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})"))
+        except BaseException:
+            connection.close()
+            raise
+    return connection
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn a database that does not answer into `Unavailable`."""
+    """Turn the database's errors into ours.
+
+    `Unavailable` when it does not answer, stays locked or has no room; `Conflict` for what is
+    there already; `InvalidInput` for text that it cannot hold; `BrokenRecord` for a damaged file.
+    """
     try:
         yield
-    except OperationalError as error:
-        reason = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else "no answer"
+    except (OperationalError, PoolTimeout) as error:
         raise Unavailable(
-            f"The database cannot be used: {reason}.",
+            f"The database cannot be used: {_reason(error)}.",
             hint="Check SECONDLOOK_DATABASE_URL, and that the database is up and its disk has "
-            "room.",
+            "room; if it was locked, try again.",
+        ) from error
+    except IntegrityError as error:
+        raise Conflict(
+            "This is there already, or belongs to something that is not there.",
+            hint="Somebody may have been faster: load it again.",
+        ) from error
+    except (DataError, UnicodeEncodeError) as error:
+        raise InvalidInput(
+            "The database cannot hold this text or number.",
+            hint="Leave out control characters and half characters (lone surrogates).",
+        ) from error
+    except DatabaseError as error:
+        if type(error) is not DatabaseError:  # its other kinds are mistakes in our statements
+            raise
+        raise BrokenRecord(
+            f"The database file cannot be read: {_reason(error)}.",
+            hint="Restore it from a backup.",
         ) from error
 
 
+def _reason(error: Exception) -> str:
+    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else "no answer"
+
+
 def _sqlite(url: URL) -> Engine:
-    if url.database:
+    if not url.database or url.database == ":memory:" or "mode=memory" in url.database:
+        raise Misconfigured(
+            "A SQLite database in memory cannot be shared between the parts.",
+            hint="Name a file: sqlite:////absolute/path/secondlook.db.",
+        )
+    try:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Misconfigured(
+            f"The folder of the database cannot be made: {error.strerror}: {url.database}.",
+            hint="Let this user write there, or set SECONDLOOK_HOME to another folder.",
+        ) from error
     engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
     event.listen(engine, "connect", _on_connect)
     event.listen(engine, "begin", _on_begin)
@@ -103,6 +194,8 @@ def _on_connect(connection: sqlite3.Connection, record: Any) -> None:
 
 
 def _on_begin(connection: Connection) -> None:
-    # At once a writer: two readers that both want to write would otherwise deadlock, and one be
-    # refused. Our transactions are short, so readers can wait.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    # A writer is one from the start: two that began as readers would deadlock, and SQLite would
+    # refuse one of them at once. Who only reads has no transaction, and so no lock between
+    # statements: with the rollback journal, an open reader keeps every writer from committing.
+    if connection.get_execution_options().get(_WRITES):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,42 +1,70 @@
-"""Decoding images that anybody may have sent, and encoding them again without their metadata."""
+"""Image bytes from anywhere to RGB pixels, and to bytes that are safe to keep.
+
+Input is taken as hostile. The type is told from the first bytes, from an allow-list; the size
+comes from the header before any pixel is decoded; whatever goes wrong inside a decoder leaves
+here as `InvalidImage`. `sanitise` encodes the pixels anew, so that metadata, and whatever hides
+behind the image's end, does not survive.
+
+Pixels are what a viewer shows: turned as EXIF says, transparency over white, 16 bits scaled to 8.
+Colour profiles are dropped without being applied; of several pictures in a file the first counts.
+"""
 
 from __future__ import annotations
 
 import io
-import struct
-import warnings
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from loop.errors import InvalidImage, LoopError, TooLarge
 
-# What cameras, microscopes' exports and browsers make. No SVG, EPS or PDF: they are programs.
-_FORMATS = {
-    "JPEG": "image/jpeg",
-    "PNG": "image/png",
-    "TIFF": "image/tiff",
-    "BMP": "image/bmp",
-    "WEBP": "image/webp",
-}
-_ACCEPTED = "JPEG, PNG, TIFF, BMP or WebP"
-_ORIENTATION = 0x0112  # EXIF tag; 1 is upright
-# Visually lossless; only for a JPEG that had to be turned and so cannot keep its own tables.
+Pixels = NDArray[np.uint8]
+
+_JPEG = "image/jpeg"
+_PNG = "image/png"
+_HINT = "Send a JPEG, PNG, TIFF, BMP or WebP image."
+# For a JPEG that cannot keep its own tables: no loss that a person could see.
 _JPEG_QUALITY = 95
-# What an image file begins with, of kinds that we recognise only to say so.
-_OTHER_KINDS = {
-    b"GIF8": "GIF",
-    b"%PDF": "PDF",
-    b"%!PS": "PostScript",
-    b"<svg": "SVG",
-    b"<?xm": "XML or SVG",
-    b"\x00\x00\x01\x00": "ICO",
-    b"DICM": "DICOM",
+# A progressive JPEG draws the whole image once a scan, and a scan may be 42 bytes small: without
+# a limit, a few megabytes keep a processor busy for hours. Encoders write about ten.
+_MAX_JPEG_SCANS = 100
+_ORIENTATION_TAG = 0x0112
+# EXIF 2.32, 4.6.4 A: what undoes each orientation; 1 is upright.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
 }
+# Known by their first bytes only to say so. SVG, EPS and PDF are programs.
+_UNSUPPORTED = (
+    (b"GIF8", "GIF"),
+    (b"8BPS", "Photoshop"),
+    (b"%PDF", "PDF"),
+    (b"%!PS", "PostScript"),
+    (b"\xc5\xd0\xd3\xc6", "EPS"),
+    (b"<svg", "SVG"),
+    (b"<?xml", "XML or SVG"),
+    (b"\0\0\1\0", "icon"),
+    (b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (b"\xffO\xffQ", "JPEG 2000"),
+    (b"\0\0\0\x0cJXL ", "JPEG XL"),
+    (b"\xff\n", "JPEG XL"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +77,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class DecodedImage:
-    """``pixels`` is (height, width, 3) RGB, upright, as a viewer would show it."""
+    """``pixels`` is (height, width, 3) RGB, upright; ``media_type`` is that of the bytes."""
 
-    pixels: NDArray[np.uint8]
+    pixels: Pixels
     width: int
     height: int
     media_type: str
@@ -65,161 +93,184 @@ class SanitisedImage:
     media_type: str
     width: int
     height: int
-    pixels: NDArray[np.uint8]
+    pixels: Pixels
 
 
 def decode(data: bytes, limits: Limits) -> DecodedImage:
-    """Raises `InvalidImage` or `TooLarge`, with a code for what is wrong, and nothing else."""
-    image, media_type = _open(data, limits)
-    return _decoded(image, media_type)
+    """RGB pixels of a JPEG, PNG, TIFF, BMP or WebP image.
+
+    Raises `TooLarge` (codes ``too_many_bytes``, ``too_many_pixels``) or `InvalidImage` (codes
+    ``empty``, ``not_an_image``, ``unsupported_type``, ``truncated``), and nothing else.
+    """
+    with _opened(data, limits) as (image, media_type):
+        pixels = _array(_as_rgb(_upright(image)))
+    return DecodedImage(pixels, pixels.shape[1], pixels.shape[0], media_type)
 
 
 def sanitise(data: bytes, limits: Limits) -> SanitisedImage:
-    """Encode the image again without metadata or anything that stood beside its pixels.
+    """The image encoded anew without metadata: the same bytes in give the same bytes out.
 
-    A JPEG stays one, with its own quantisation tables where it was upright (so that almost
-    nothing changes); everything else becomes a PNG. The same bytes give the same result. Raises
-    as `decode` does.
+    A JPEG that lies upright keeps its quantisation tables and its sampling, so that next to
+    nothing is lost; another JPEG becomes one of quality 95 without colour sub-sampling, and
+    everything else a PNG. Raises as `decode` does.
     """
-    image, media_type = _open(data, limits)
-    if media_type == "image/jpeg":
-        clean = _clean_jpeg(image)
-    else:
-        media_type = "image/png"
-        clean = encode_png(_decoded(image, media_type).pixels)
-    again = decode(clean, Limits(max(len(clean), limits.max_bytes), limits.max_pixels))
-    return SanitisedImage(clean, media_type, again.width, again.height, again.pixels)
+    with _opened(data, limits) as (image, media_type):
+        if media_type == _JPEG:
+            clean = _like_itself(image) or _jpeg(_as_rgb(_upright(image)), _JPEG_QUALITY)
+            pixels = decode(clean, Limits(len(clean), limits.max_pixels)).pixels
+        else:
+            media_type = _PNG
+            pixels = _array(_as_rgb(_upright(image)))
+            clean = encode_png(pixels)
+    return SanitisedImage(clean, media_type, pixels.shape[1], pixels.shape[0], pixels)
 
 
-def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """``pixels``: (height, width, 3) RGB."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=3)
-    return buffer.getvalue()
+def encode_png(pixels: Pixels) -> bytes:
+    """``pixels``: (height, width, 3) RGB; lossless."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=3)
+    return file.getvalue()
 
 
-def encode_jpeg(pixels: NDArray[np.uint8], quality: int = 92) -> bytes:
-    """``pixels``: (height, width, 3) RGB."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, subsampling=0)
-    return buffer.getvalue()
+def encode_jpeg(pixels: Pixels, quality: int = 92) -> bytes:
+    """``pixels``: (height, width, 3) RGB; ``quality`` is libjpeg's, 1 to 95."""
+    return _jpeg(Image.fromarray(pixels), quality)
 
 
-def _open(data: bytes, limits: Limits) -> tuple[Image.Image, str]:
-    """The image with all of its pixels read, not yet turned or converted."""
+@contextmanager
+def _opened(data: bytes, limits: Limits) -> Iterator[tuple[ImageFile, str]]:
+    """The image, its size within the limits, with all of its pixels read."""
     if not data:
-        raise InvalidImage("The file is empty.", hint=f"Send a {_ACCEPTED}.", code="empty")
+        raise InvalidImage("The file is empty.", hint=_HINT, code="empty")
     if len(data) > limits.max_bytes:
         raise TooLarge(
             f"The file has {len(data)} bytes; at most {limits.max_bytes} are taken.",
             hint="Send a smaller file, or raise SECONDLOOK_MAX_IMAGE_BYTES.",
             code="too_many_bytes",
         )
+    plugin, media_type = _type_of(data)
+    if media_type == _JPEG:
+        _check_scans(data)
     try:
-        with warnings.catch_warnings():
-            # Pillow's own limit only warns, and ours is checked below.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=tuple(_FORMATS))
-    except Image.DecompressionBombError as error:
-        raise _too_many_pixels(limits) from error
-    except UnidentifiedImageError as error:
-        raise _not_an_image(data) from error
-    except Exception as error:  # a parser of hostile bytes may raise anything
-        raise _broken(error) from error
-    if image.width * image.height > limits.max_pixels:
-        raise _too_many_pixels(limits, image.width, image.height)
-    if image.width < 1 or image.height < 1:
-        raise InvalidImage("The image has no pixels.", code="not_an_image")
-    media_type = _FORMATS[str(image.format)]
-    try:
-        image.load()
-    except Exception as error:
-        raise _broken(error) from error
-    return image, media_type
-
-
-def _decoded(image: Image.Image, media_type: str) -> DecodedImage:
-    try:
-        upright = _rgb(ImageOps.exif_transpose(image))
-        pixels = np.asarray(upright, dtype=np.uint8)
+        # The plugin itself rather than Image.open: that looks at process-wide settings, warns of
+        # large images, which cannot be muted for one thread, and takes a phone's JPEG with a
+        # second picture behind the first for another type (MPO). The limit is checked right here.
+        with plugin(io.BytesIO(data)) as image:
+            _check_size(image, limits)
+            image.load()
+            yield image, media_type
     except LoopError:
         raise
+    except MemoryError as error:
+        raise TooLarge(
+            "The image needs more memory than there is.",
+            hint="Send a smaller image or a part of it.",
+            code="too_many_pixels",
+        ) from error
+    # Pillow lets through whatever its parsers and codecs raise: SyntaxError, struct.error,
+    # OSError, ValueError, EOFError, ZeroDivisionError and more.
     except Exception as error:
-        raise _broken(error) from error
-    return DecodedImage(pixels, upright.width, upright.height, media_type)
+        raise InvalidImage(
+            f"The image is truncated or damaged: {str(error) or type(error).__name__}.",
+            hint="Open it in a viewer, save it again, and send that.",
+            code="truncated",
+        ) from error
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """Any mode as a viewer shows it: 16 bits scaled to 8, transparency on white, CMYK converted."""
-    if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
-        return Image.fromarray(_to_8_bits(np.asarray(image, dtype=np.float64))).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
+def _type_of(data: bytes) -> tuple[type[ImageFile], str]:
+    if data.startswith(b"\xff\xd8\xff"):
+        return JpegImageFile, _JPEG
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return PngImageFile, _PNG
+    if data.startswith((b"II*\0", b"MM\0*")):
+        return TiffImageFile, "image/tiff"
+    if data.startswith(b"BM") and data[15:18] == b"\0\0\0":  # a header's size: no text has these
+        return BmpImageFile, "image/bmp"
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return WebPImageFile, "image/webp"
+    start = data[:64].lstrip()
+    name = next((name for magic, name in _UNSUPPORTED if start.startswith(magic)), "")
+    if data[4:8] == b"ftyp":
+        name = "HEIF, AVIF or video"
+    if data[128:132] == b"DICM":
+        name = "DICOM"
+    if name:
+        raise InvalidImage(f"{name} files are not taken.", hint=_HINT, code="unsupported_type")
+    raise InvalidImage("This is not an image.", hint=_HINT, code="not_an_image")
+
+
+def _check_scans(data: bytes) -> None:
+    scans = data.count(b"\xff\xda")
+    if scans > _MAX_JPEG_SCANS:
+        raise InvalidImage(
+            f"The JPEG is drawn in {scans} scans; at most {_MAX_JPEG_SCANS} are taken.",
+            hint="Save it again as a baseline JPEG.",
+            code="unsupported_type",
+        )
+
+
+def _check_size(image: ImageFile, limits: Limits) -> None:
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise ValueError(f"it has {width}x{height} pixels")
+    if width * height > limits.max_pixels:
+        raise TooLarge(
+            f"The image has {width}x{height} pixels; at most {limits.max_pixels} are taken.",
+            hint="Send a smaller image or a part of it, or raise SECONDLOOK_MAX_IMAGE_PIXELS.",
+            code="too_many_pixels",
+        )
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    turn = _UPRIGHT.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    """1 to 8 as EXIF counts them; 1 (upright) where the metadata cannot be read."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # a broken EXIF block does not make the pixels worse
+        return 1
+    return orientation if isinstance(orientation, int) else 1
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):  # black is 0 and white 65535, whatever is used of it
+        return Image.fromarray(_to_8_bits(np.asarray(image, np.float64), 65535.0)).convert("RGB")
+    if image.mode in ("I", "F"):  # TIFF only, and it does not say what white is
+        values = np.nan_to_num(np.asarray(image, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+        top = float(values.max())
+        white = 65535.0 if top > 255 else 255.0 if top > 1 else 1.0
+        return Image.fromarray(_to_8_bits(values, white)).convert("RGB")
+    if image.has_transparency_data:
+        above = image.convert("RGBA")
+        below = Image.new("RGBA", above.size, (255, 255, 255, 255))
+        return Image.alpha_composite(below, above).convert("RGB")
     return image.convert("RGB")
 
 
-def _to_8_bits(values: NDArray[np.float64]) -> NDArray[np.uint8]:
-    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    top = float(values.max())
-    # 16-bit greyscale is 0 to 65535 whatever is used of it; floats come in their own range.
-    scale = 65535.0 if top > 255 else (255.0 if top > 1 else 1.0)
-    return np.clip(np.rint(values / scale * 255), 0, 255).astype(np.uint8)
+def _to_8_bits(values: NDArray[np.float64], white: float) -> Pixels:
+    return np.clip(np.rint(values * (255 / white)), 0, 255).astype(np.uint8)
 
 
-def _clean_jpeg(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    upright = _orientation(image) in (None, 1)
-    options: dict[str, Any] = {"exif": b"", "icc_profile": None, "comment": b""}
-    try:
-        if upright and image.mode in ("RGB", "L") and getattr(image, "quantization", None):
-            # "keep" takes tables and subsampling from the file itself.
-            image.save(buffer, "JPEG", quality="keep", subsampling="keep", **options)
-        else:
-            turned = _rgb(ImageOps.exif_transpose(image))
-            turned.save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0, **options)
-    except LoopError:
-        raise
-    except Exception as error:
-        raise _broken(error) from error
-    return buffer.getvalue()
-
-
-def _orientation(image: Image.Image) -> int | None:
-    try:
-        value = image.getexif().get(_ORIENTATION)
-    except (ValueError, TypeError, SyntaxError, KeyError, struct.error, zlib.error):
+def _like_itself(image: ImageFile) -> bytes | None:
+    """Encoded with its own tables and sampling; None if it is turned or they cannot be kept."""
+    if image.mode not in ("L", "RGB") or _orientation(image) in _UPRIGHT:
         return None
-    return value if isinstance(value, int) else None
+    image.info.clear()  # the comment would be written again
+    try:
+        return _jpeg(image, "keep")
+    except (ValueError, TypeError, OSError, OverflowError):
+        return None  # tables that libjpeg reads but does not write
 
 
-def _not_an_image(data: bytes) -> InvalidImage:
-    start = data.lstrip()[:4].lower()
-    for magic, kind in _OTHER_KINDS.items():
-        if start == magic.lower() or (kind == "DICOM" and data[128:132] == magic):
-            return InvalidImage(
-                f"{kind} files are not accepted.",
-                hint=f"Send a {_ACCEPTED}.",
-                code="unsupported_type",
-            )
-    return InvalidImage("This is not an image.", hint=f"Send a {_ACCEPTED}.", code="not_an_image")
+def _jpeg(image: Image.Image, quality: int | str) -> bytes:
+    file = io.BytesIO()
+    options: dict[str, Any] = {} if quality == "keep" else {"subsampling": "4:4:4"}
+    image.save(file, "JPEG", quality=quality, **options)
+    return file.getvalue()
 
 
-def _too_many_pixels(limits: Limits, width: int = 0, height: int = 0) -> TooLarge:
-    size = f"{width}x{height} pixels" if width else "too many pixels"
-    return TooLarge(
-        f"The image has {size}; at most {limits.max_pixels} are taken.",
-        hint="Send a smaller image or a part of it, or raise SECONDLOOK_MAX_IMAGE_PIXELS.",
-        code="too_many_pixels",
-    )
-
-
-def _broken(error: Exception) -> LoopError:
-    if isinstance(error, MemoryError):
-        return TooLarge("The image needs more memory than there is.", code="too_many_pixels")
-    return InvalidImage(
-        "The image is truncated or damaged.",
-        hint="Open it in a viewer, save it again, and send that.",
-        code="truncated",
-    )
+def _array(image: Image.Image) -> Pixels:
+    return np.array(image, dtype=np.uint8)  # a copy: Pillow's own memory is read-only

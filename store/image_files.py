@@ -1,10 +1,10 @@
-"""Sanitised images on disk, each in a file named by the SHA-256 of its bytes."""
+"""Image bytes on disk, each file named by the SHA-256 of what is in it."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import secrets
+import tempfile
 from pathlib import Path
 
 from loop.errors import BrokenRecord, Misconfigured, NotFound, Unavailable
@@ -18,29 +18,27 @@ def sha256_of(data: bytes) -> str:
 
 
 class FileImageStore:
-    """Implements `loop.ports.ImageStore` below ``folder``, in 256 folders by the first two hex
-    digits. A file appears whole or not at all."""
+    """Implements `loop.ports.ImageStore` in ``folder``, which is made with the first image.
+
+    Files lie in 256 sub-folders, by the first two hex digits of their ids. A file appears whole
+    or not at all, and `put` returns only when it is on the disk. Several processes may share the
+    folder.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def put(self, data: bytes) -> str:
-        """Raises `Unavailable` if the disk does not take it."""
+        """Keep ``data`` and return its id. A damaged file of that id is replaced.
+
+        Raises `Unavailable` when the disk does not take it.
+        """
         image_id = sha256_of(data)
         path = self._path(image_id)
-        if path.exists():
-            return image_id
-        draft = path.with_name(f".{image_id}.{os.getpid()}.{secrets.token_hex(4)}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with draft.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-            _sync_folder(path.parent)
+            if not _holds(path, data):
+                _write(path, data)
         except OSError as error:
-            draft.unlink(missing_ok=True)
             raise Unavailable(
                 f"The image cannot be stored in {self._folder}: {error.strerror}.",
                 hint="Make room on the disk, or let this user write there.",
@@ -48,25 +46,35 @@ class FileImageStore:
         return image_id
 
     def get(self, image_id: str) -> bytes:
-        """Raises `NotFound`, or `BrokenRecord` if the bytes are not those that were put."""
+        """Raises `NotFound`, `BrokenRecord` if the bytes are not those that were put."""
+        if not is_sha256(image_id):  # never a path that somebody made up
+            raise NotFound(f"{image_id!r} is not an image id.", hint="An id has 64 hex digits.")
+        path = self._path(image_id)
         try:
-            data = self._path(image_id).read_bytes()
+            data = path.read_bytes()
         except FileNotFoundError:
-            raise NotFound(f"The bytes of image {image_id[:12]} are not in the store.") from None
+            raise NotFound(
+                f"The bytes of image {image_id[:12]} are not in the store.",
+                hint="Check that SECONDLOOK_HOME is the home they were stored in.",
+            ) from None
+        except OSError as error:
+            raise Unavailable(
+                f"Image {image_id[:12]} cannot be read: {error.strerror}.",
+                hint=f"Check the disk, and that this user may read {self._folder}.",
+            ) from error
         if sha256_of(data) != image_id:
             raise BrokenRecord(
                 f"The stored bytes of image {image_id[:12]} do not match its digest.",
-                hint="The disk or somebody changed the file: restore it from a backup.",
+                hint=f"Restore {path} from a backup, or bring in the same image again.",
             )
         return data
 
     def _path(self, image_id: str) -> Path:
-        if not is_sha256(image_id):  # never a path that somebody made up
-            raise NotFound(f"{image_id!r} is not an image id.")
         return self._folder / image_id[:2] / image_id
 
 
 def open_image_store(settings: Settings) -> FileImageStore:
+    """In the home, or where a ``file://`` storage URL says. Raises `Misconfigured` for others."""
     if settings.storage_url and not settings.storage_url.startswith("file://"):
         raise Misconfigured(
             f"Storage at {settings.storage_url.split('@')[-1]} is not supported yet.",
@@ -75,6 +83,31 @@ def open_image_store(settings: Settings) -> FileImageStore:
     if settings.storage_url:
         return FileImageStore(Path(settings.storage_url.removeprefix("file://")))
     return FileImageStore(settings.images)
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return path.read_bytes() == data
+    except FileNotFoundError:
+        return False
+
+
+def _write(path: Path, data: bytes) -> None:
+    if not path.parent.is_dir():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sync_folder(path.parent.parent)
+    descriptor, name = tempfile.mkstemp(prefix=".new-", dir=path.parent)
+    draft = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, and_, desc, func, insert, select, update
+from sqlalchemy import RowMapping, Select, Table, and_, desc, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.sql.selectable import FromClause
 
 from loop.agreement import Agreement
 from loop.cases import Annotation, Case, CaseState, SecondReview, Source
@@ -19,28 +18,34 @@ from loop.predictions import Detection, ModelRef, Prediction
 from loop.promotions import Decision, GoldScore, Promotion, PromotionState, Verdict
 from loop.snapshots import Manifest, SnapshotRecord
 from store import tables
+from store.transaction import Transaction
 
 
 class _Repository:
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
 
-    def _insert(self, table: Any, **values: Any) -> None:
-        self._connection.execute(insert(table).values(**values))
+    def _insert(self, table: Table, **values: Any) -> None:
+        self._transaction.write(insert(table).values(**values))
+
+    def _all(self, query: Select[Any]) -> Sequence[RowMapping]:
+        return self._transaction.read(query)
 
     def _one(self, query: Select[Any]) -> RowMapping | None:
-        return self._connection.execute(query).mappings().first()
+        rows = self._transaction.read(query)
+        return rows[0] if rows else None
 
-    def _count(self, table: FromClause) -> int:
-        return self._connection.execute(select(func.count()).select_from(table)).scalar_one()
+    def _count(self, table: Table) -> int:
+        query = select(func.count().label("count")).select_from(table)
+        return int(self._transaction.read(query)[0]["count"])
 
 
 class SqlImages(_Repository):
     def add(self, image: Image) -> bool:
         values = {column.name: getattr(image, column.name) for column in tables.images.columns}
-        make = sqlite.insert if self._connection.dialect.name == "sqlite" else postgresql.insert
+        make = sqlite.insert if self._transaction.dialect == "sqlite" else postgresql.insert
         statement = make(tables.images).values(**values).on_conflict_do_nothing()
-        return self._connection.execute(statement).rowcount == 1
+        return self._transaction.write(statement) == 1
 
     def find(self, image_id: str) -> Image | None:
         row = self._one(select(tables.images).where(tables.images.c.id == image_id))
@@ -57,17 +62,19 @@ class SqlImages(_Repository):
 
     def gold(self) -> list[Image]:
         query = select(tables.images).where(tables.images.c.gold).order_by(tables.images.c.id)
-        return [Image(**row) for row in self._connection.execute(query).mappings()]
+        return [Image(**row) for row in self._all(query)]
 
     def mark_gold(self, image_ids: Sequence[str]) -> None:
         chosen = tables.images.c.id.in_(image_ids)
-        self._connection.execute(update(tables.images).where(chosen).values(gold=True))
+        marked = self._transaction.write(update(tables.images).where(chosen).values(gold=True))
+        if marked != len(set(image_ids)):
+            raise NotFound("Not every image that was to be gold is there.")
 
 
 class SqlClasses(_Repository):
     def find(self) -> ClassList | None:
         query = select(tables.classes.c.name).order_by(tables.classes.c.id)
-        names = tuple(self._connection.execute(query).scalars())
+        names = tuple(row["name"] for row in self._all(query))
         return ClassList(names) if names else None
 
     def get(self) -> ClassList:
@@ -108,7 +115,7 @@ class SqlPredictions(_Repository):
         table = tables.predictions
         query = select(table).where(table.c.image_id == image_id)
         query = query.order_by(table.c.created_at, table.c.id)
-        return [_prediction(row) for row in self._connection.execute(query).mappings()]
+        return [_prediction(row) for row in self._all(query)]
 
 
 class SqlCases(_Repository):
@@ -133,7 +140,7 @@ class SqlCases(_Repository):
             .where(and_(table.c.id == case.id, table.c.state == expected.value))
             .values(state=case.state.value, reasons=list(case.reasons), priority=case.priority)
         )
-        if self._connection.execute(statement).rowcount != 1:
+        if self._transaction.write(statement) != 1:
             raise Conflict(
                 "This case has moved on in the meantime.", hint="Load it again, or take the next."
             )
@@ -148,12 +155,13 @@ class SqlCases(_Repository):
             own = select(first.c.case_id).where(first.c.reviewer == not_by)
             query = query.where(table.c.id.not_in(own))
         query = query.order_by(desc(table.c.priority), table.c.created_at, table.c.id)
-        rows = self._connection.execute(query.limit(limit).offset(offset)).mappings()
+        rows = self._all(query.limit(limit).offset(offset))
         return [_case(row) for row in rows]
 
     def counts(self) -> dict[CaseState, int]:
-        query = select(tables.cases.c.state, func.count()).group_by(tables.cases.c.state)
-        return {CaseState(state): count for state, count in self._connection.execute(query)}
+        state = tables.cases.c.state
+        query = select(state, func.count().label("count")).group_by(state)
+        return {CaseState(row["state"]): row["count"] for row in self._all(query)}
 
 
 class SqlCorrections(_Repository):
@@ -191,7 +199,7 @@ class SqlCorrections(_Repository):
         )
         ranked = select(table, newest_first.label("place")).subquery()
         query = select(ranked).where(ranked.c.place == 1).order_by(ranked.c.image_id)
-        for row in self._connection.execute(query).mappings():
+        for row in self._all(query):
             yield row["image_id"], _correction(row)
 
 
@@ -250,7 +258,7 @@ class SqlAnnotations(_Repository):
         )
         same = and_(table.c.image_id == highest.c.image_id, table.c.version == highest.c.version)
         query = select(table).join(highest, same).order_by(table.c.image_id)
-        for row in self._connection.execute(query).mappings():
+        for row in self._all(query):
             yield _annotation(row)
 
 
@@ -271,7 +279,7 @@ class SqlSnapshots(_Repository):
     def get(self, prefix: str) -> SnapshotRecord:
         table = tables.snapshots
         query = select(table).where(table.c.sha256.startswith(prefix, autoescape=True)).limit(2)
-        rows = self._connection.execute(query).mappings().all()
+        rows = self._all(query)
         hint = "secondlook snapshot list shows every one."
         if not rows or not prefix:
             raise NotFound(f"There is no snapshot {prefix!r}.", hint=hint)
@@ -282,7 +290,7 @@ class SqlSnapshots(_Repository):
     def list(self) -> list[SnapshotRecord]:
         table = tables.snapshots
         query = select(table).order_by(table.c.created_at, table.c.sha256)
-        return [_snapshot(row) for row in self._connection.execute(query).mappings()]
+        return [_snapshot(row) for row in self._all(query)]
 
 
 class SqlPromotions(_Repository):
@@ -303,7 +311,7 @@ class SqlPromotions(_Repository):
             .where(table.c.id == promotion.id)
             .values(document=_promotion_document(promotion))
         )
-        if self._connection.execute(statement).rowcount != 1:
+        if self._transaction.write(statement) != 1:
             raise NotFound(f"There is no promotion {promotion.id}.")
 
     def find(self, name: str, version: str) -> Promotion | None:
@@ -311,13 +319,13 @@ class SqlPromotions(_Repository):
         query = select(table).where(
             and_(table.c.model_name == name, table.c.model_version == version)
         )
-        row = self._one(query.order_by(desc(table.c.created_at)).limit(1))
+        row = self._one(query.order_by(desc(table.c.created_at), desc(table.c.id)).limit(1))
         return _promotion(row) if row else None
 
     def list(self) -> list[Promotion]:
         table = tables.promotions
         query = select(table).order_by(table.c.created_at, table.c.id)
-        return [_promotion(row) for row in self._connection.execute(query).mappings()]
+        return [_promotion(row) for row in self._all(query)]
 
 
 def _boxes(documents: Sequence[Mapping[str, Any]]) -> tuple[FinalBox, ...]:

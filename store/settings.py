@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     max_class_loss: float = Field(0.1, ge=0)
     min_gold_images: int = Field(10, gt=0)
 
+    # Whether base weights that params.yaml names may be fetched from Ultralytics' releases.
+    allow_downloads: bool = True
+
     # Who acts when the command line does: a pseudonym, never a name.
     actor: str = "operator"
     log_level: Annotated[str, NoDecode] = "INFO"

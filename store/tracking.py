@@ -53,6 +53,7 @@ class RunInfo:
     metrics: Mapping[str, float]
     status: str
     artifact_uri: str
+    experiment_id: str
 
 
 class Tracking:
@@ -151,6 +152,7 @@ class Tracking:
             metrics=dict(run.data.metrics),
             status=run.info.status,
             artifact_uri=run.info.artifact_uri,
+            experiment_id=run.info.experiment_id,
         )
 
     def latest_metrics(self, run_id: str) -> dict[str, float]:

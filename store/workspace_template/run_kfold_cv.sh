@@ -36,4 +36,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 if [ -d .venv/bin ]; then
   PATH="$PWD/.venv/bin:$PATH"
 fi
+# DVC commits each experiment for itself, and git refuses that to someone it does not know.
+if ! git config user.email >/dev/null; then
+  export GIT_COMMITTER_NAME=second-look GIT_COMMITTER_EMAIL=second-look@localhost
+fi
 exec python -m dvc exp run "${set_params[@]}" kfold_model_training

@@ -20,6 +20,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.CheckConstraint("id = 1"),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
@@ -192,7 +193,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-
     op.drop_table("second_reviews")
     op.drop_index(op.f("ix_corrections_image_id"), table_name="corrections")
     op.drop_table("corrections")

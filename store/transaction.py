@@ -1,0 +1,108 @@
+"""One database transaction, which starts out as a reader."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Engine, RowMapping, Select, insert
+from sqlalchemy.sql.dml import UpdateBase
+
+from loop.errors import Conflict
+from store import tables
+from store.database import begin_writing, reading, translated
+
+
+class Transaction:
+    """Who only reads never waits for a writer, nor holds one up; what is written is serialisable.
+
+    Until the first write, each read sees what is committed by then. The first write makes this
+    the database's only writer, and repeats the reads: if one of them gives something else by now,
+    the change would rest on what is no longer so, and `Conflict` is raised instead.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._writer: Connection | None = None
+        self._reads: list[tuple[Select[Any], int]] = []
+        self._changed = False
+        self._events = 0
+        self._failed = False
+
+    @property
+    def dialect(self) -> str:
+        return self._engine.dialect.name
+
+    def read(self, query: Select[Any]) -> Sequence[RowMapping]:
+        if self._writer is not None:
+            with translated():
+                return self._writer.execute(query).mappings().all()
+        with reading(self._engine) as connection:
+            rows = connection.execute(query).mappings().all()
+        self._reads.append((query, _fingerprint(rows)))
+        return rows
+
+    def write(self, statement: UpdateBase) -> int:
+        """Returns how many rows were changed."""
+        count = self._execute(statement)
+        self._changed = self._changed or count > 0
+        return count
+
+    def put_into_outbox(self, event: str) -> None:
+        """``event`` is canonical JSON."""
+        self._execute(insert(tables.audit_outbox).values(event=event))
+        self._events += 1
+
+    def commit(self) -> bool:
+        """Whether there was anything to commit.
+
+        Raises `RuntimeError` for a change without an event, and after a write that failed: both
+        are mistakes in the code that calls.
+        """
+        if self._failed:
+            raise RuntimeError("A write failed, and all of it was rolled back.")
+        if self._changed and not self._events:
+            raise RuntimeError("A change of state needs an audit event: call record() first.")
+        if self._writer is None:
+            return False
+        with translated():
+            self._writer.commit()
+        self.close()
+        return True
+
+    def close(self) -> None:
+        """Roll back whatever is not committed."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
+        self._reads.clear()
+        self._changed, self._events = False, 0
+
+    def _execute(self, statement: UpdateBase) -> int:
+        try:
+            writer = self._writer or self._become_writer()
+            with translated():
+                return writer.execute(statement).rowcount
+        except BaseException:
+            # PostgreSQL ends a transaction with its first error. SQLite would go on with the rest.
+            self.close()
+            self._failed = True
+            raise
+
+    def _become_writer(self) -> Connection:
+        self._writer = begin_writing(self._engine)
+        for query, before in self._reads:
+            with translated():
+                now = self._writer.execute(query).mappings().all()
+            if _fingerprint(now) != before:
+                raise Conflict(
+                    "Somebody changed what this rests on in the meantime.",
+                    hint="Load it again, and repeat the change if it still applies.",
+                )
+        self._reads.clear()
+        return self._writer
+
+
+def _fingerprint(rows: Sequence[RowMapping]) -> int:
+    # Of the values rather than the rows themselves: a reader may go through all there is.
+    return hash(tuple(repr(tuple(row.values())) for row in rows))

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loop.errors import BrokenRecord, InvalidInput
+from loop.events import (
+    GENESIS_SHA256,
+    Actor,
+    Event,
+    Outcome,
+    Role,
+    canonical_json,
+    chain_sha256,
+    new_id,
+    now,
+)
+from tests.strategies import digests, events, json_objects, json_values
+
+ANA = Actor("ana", Role.REVIEWER)
+EVENT = Event("correction.submitted", ANA, {"image_id": "1"}, cause="e0", outcome=Outcome.FAILED)
+
+
+@given(json_values)
+def test_canonical_json_is_json_of_the_same_value(value: Any) -> None:
+    # JSON has one kind of number, a double.
+    assert json.loads(canonical_json(value), parse_int=float) == value
+
+
+@given(json_objects)
+def test_canonical_json_does_not_depend_on_the_order_of_keys(value: dict[str, Any]) -> None:
+    assert canonical_json(dict(reversed(value.items()))) == canonical_json(value)
+
+
+def test_canonical_json_is_that_of_rfc_8785() -> None:
+    # Section 3.2.2 and 3.2.3 of the RFC.
+    value = {"numbers": [333333333.33333329, 1e30, 4.50, 2e-3], "literals": [None, True, False]}
+    assert canonical_json(value) == (
+        b'{"literals":[null,true,false],"numbers":[333333333.3333333,1e+30,4.5,0.002]}'
+    )
+
+
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), float("inf"), -float("inf"), 2**53, b"bytes", object(), {1: 2}, "\ud800"],
+)
+def test_what_json_cannot_carry_is_refused(value: Any) -> None:
+    with pytest.raises(InvalidInput, match="Not a JSON value"):
+        canonical_json({"value": value} if not isinstance(value, dict) else value)
+    with pytest.raises(InvalidInput, match="Not a JSON value"):
+        Event("x.y", ANA, {"value": value}).canonical()
+
+
+@given(events)
+def test_an_event_survives_the_way_through_its_bytes(event: Event) -> None:
+    again = Event.from_canonical(event.canonical())
+    assert again == event
+    assert again.canonical() == event.canonical()
+
+
+def test_a_number_that_looks_like_a_vast_integer_survives_too() -> None:
+    event = Event("x.y", ANA, {}, {"count": 1e20, "exact": 2**53 - 1})
+    assert Event.from_canonical(event.canonical()).canonical() == event.canonical()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff",
+        b"[]",
+        b"null",
+        b"{}",
+        EVENT.canonical()[:-1],
+        EVENT.canonical().replace(b'"reviewer"', b'"king"'),
+        EVENT.canonical().replace(b'"failed"', b'"won"'),
+        EVENT.canonical().replace(b'"ana"', b'""'),
+        EVENT.canonical().replace(b'"at"', b'"on"'),
+    ],
+)
+def test_bytes_that_are_no_event_are_a_broken_record(data: bytes) -> None:
+    with pytest.raises(BrokenRecord, match="Not an audit event"):
+        Event.from_canonical(data)
+
+
+@given(digests, st.binary())
+def test_the_chain_digest_covers_the_digest_before_and_the_entry(before: str, entry: bytes) -> None:
+    assert chain_sha256(before, entry) == hashlib.sha256(bytes.fromhex(before) + entry).hexdigest()
+
+
+@given(st.lists(st.binary(min_size=1, max_size=8), min_size=1, max_size=5), st.data())
+def test_a_changed_bit_anywhere_changes_the_end_of_the_chain(
+    entries: list[bytes], data: st.DataObject
+) -> None:
+    place = data.draw(st.integers(0, len(entries) - 1))
+    offset = data.draw(st.integers(0, len(entries[place]) - 1))
+    changed = bytearray(entries[place])
+    changed[offset] ^= 1 << data.draw(st.integers(0, 7))
+    assert _head(entries) != _head([*entries[:place], bytes(changed), *entries[place + 1 :]])
+
+
+def test_an_event_is_known_by_its_own_id_and_time() -> None:
+    one, other = Event("x.y", ANA, {}), Event("x.y", ANA, {})
+    assert one.id != other.id
+    assert one.at <= other.at
+
+
+def test_time_is_utc_and_sorts_as_text() -> None:
+    times = [now() for _ in range(50)]
+    assert times == sorted(times)
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", each) for each in times)
+
+
+def test_ids_are_not_repeated() -> None:
+    assert len({new_id() for _ in range(1000)}) == 1000
+
+
+def test_an_actor_without_a_pseudonym_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="pseudonym"):
+        Actor("", Role.SYSTEM)
+
+
+def _head(entries: list[bytes]) -> str:
+    head = GENESIS_SHA256
+    for entry in entries:
+        head = chain_sha256(head, entry)
+    return head
