@@ -1,0 +1,1 @@
+"""Benchmarks: a table for people, ``--json`` for machines."""

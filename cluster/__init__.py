@@ -1,0 +1,1 @@
+"""Composition root: the CLI, starting and stopping the parts."""

@@ -1,0 +1,55 @@
+"""The command line, ``secondlook``: every command, and the one place where errors are shown."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cluster.commands import audit, data, models, run, training
+from cluster.console import print_error
+from cluster.context import CommandLine
+from loop.errors import LoopError
+
+app = typer.Typer(
+    name="secondlook",
+    help="Every detection gets a second look: detect, correct, train, promote, on the record.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def main_options(
+    context: typer.Context,
+    home: Annotated[
+        Path | None,
+        typer.Option(help="Everything this system writes. Default: SECONDLOOK_HOME, or ./var."),
+    ] = None,
+) -> None:
+    context.obj = CommandLine(home)
+
+
+run.add_to(app)
+data.add_to(app)
+training.add_to(app)
+models.add_to(app)
+audit.add_to(app)
+
+
+def main() -> None:
+    """Entry point. A `LoopError` becomes a message and exit code 1; Ctrl-C is 130."""
+    try:
+        app()
+    except LoopError as error:
+        print_error(error, as_json="--json" in sys.argv)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The commands of ``secondlook``, a module a topic. Each only asks, calls and prints."""

@@ -1,0 +1,245 @@
+"""``secondlook import``, ``export``, ``detect`` and ``snapshot``: data in, data out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+
+from cluster.console import out, print_json, print_table, progress, when
+from cluster.context import JsonOption, engineer, settings_of, settings_to_read
+from cluster.exporting import export_dataset
+from cluster.importing import ImportAs, ImportReport, import_dataset
+from cluster.running import find_running
+from loop.errors import InvalidInput, Unavailable
+from loop.snapshots import Labels, SnapshotRecord
+from store.formats import Format
+from store.unit_of_work import open_units_of_work
+
+snapshots = typer.Typer(help="Frozen data sets of annotations.", no_args_is_help=True)
+
+FormatOption = Annotated[Format, typer.Option("--format", help="The data set's format.")]
+# Detection on a busy CPU, with the request's way there and back.
+_DETECT_SECONDS = 60.0
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("import")(import_)
+    app.command()(export)
+    app.command()(detect)
+    app.add_typer(snapshots, name="snapshot")
+
+
+def import_(
+    context: typer.Context,
+    path: Annotated[Path, typer.Argument(help="The data set's folder (or COCO's JSON file).")],
+    format: FormatOption,
+    import_as: Annotated[
+        ImportAs, typer.Option("--as", help="Its boxes are true, or wait for review.")
+    ] = ImportAs.TRUTH,
+    subject_pattern: Annotated[
+        str, typer.Option(help="Regular expression: group 1 in an image's name is its subject.")
+    ] = "",
+    gold: Annotated[
+        bool, typer.Option("--gold", help="Freeze these images into the gold set.")
+    ] = False,
+    only: Annotated[
+        Path | None, typer.Option(help="A file of image names, one a line: import only these.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Bring in an existing data set. What cannot be used is listed with its reason."""
+    settings = settings_of(context)
+    with progress(f"Importing {path.name}") as step:
+        report = import_dataset(
+            settings,
+            path,
+            format,
+            import_as=import_as,
+            gold=gold,
+            subject_pattern=subject_pattern,
+            only=only,
+            actor=engineer(settings),
+            progress=step,
+        )
+    if json:
+        print_json(report.as_dict())
+    else:
+        _show_report(report)
+    if report.images + report.unchanged == 0:
+        raise typer.Exit(1)
+
+
+def export(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="A new or empty folder.")],
+    format: FormatOption,
+    json: JsonOption = False,
+) -> None:
+    """Write every annotated image and its boxes as a data set that other tools read."""
+    with progress(f"Exporting to {folder}") as step:
+        images, boxes = export_dataset(settings_to_read(context), folder, format, step)
+    if json:
+        print_json({"folder": str(folder), "images": images, "boxes": boxes})
+    else:
+        out.print(f"{images} images with {boxes} boxes are in {folder}.")
+
+
+def detect(
+    context: typer.Context,
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    queue: Annotated[
+        bool, typer.Option("--queue", help="Store them and put them up for review.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Send images to the running service and show what it sees."""
+    settings = settings_of(context)
+    running = find_running(settings)
+    api_url = running.api_url if running else settings.api_url
+    answers = []
+    for path in images:
+        if not path.is_file():
+            raise InvalidInput(f"There is no file {path}.")
+        answers.append(_post(f"{api_url}/v1/{'images' if queue else 'detect'}", path))
+    if json:
+        print_json([{"file": str(p), **a} for p, a in zip(images, answers, strict=True)])
+        return
+    for path, answer in zip(images, answers, strict=True):
+        print_table(
+            f"{path} ({answer['width']}x{answer['height']}), model version "
+            f"{answer['model']['version']}",
+            ["class", "confidence", "x1", "y1", "x2", "y2"],
+            [
+                (d["class_name"], f"{d['confidence']:.2f}", *(f"{edge:.1f}" for edge in d["box"]))
+                for d in answer["detections"]
+            ],
+        )
+
+
+@snapshots.command("create")
+def create(
+    labels: Annotated[Labels, typer.Option(help="Whose answers.")] = Labels.ADJUDICATED,
+    json: JsonOption = False,
+) -> None:
+    """Freeze the annotations into Parquet shards, under DVC, in this workspace."""
+    from store.workspace import Workspace
+
+    prefix = "" if labels is Labels.ADJUDICATED else f"{labels.value}_"
+    workspace = Workspace(Path.cwd())
+    workspace.repro([f"{prefix}data_collection"])
+    rev = workspace.commit(f"Snapshot of {labels.value} labels")
+    if json:
+        print_json({"dvc_rev": rev})
+    else:
+        out.print(f"Committed as {rev[:12]}.", highlight=False)
+
+
+@snapshots.command("list")
+def list_(context: typer.Context, json: JsonOption = False) -> None:
+    """Every snapshot that was created here, oldest first."""
+    with open_units_of_work(settings_to_read(context))() as uow:
+        records = uow.snapshots.list()
+    if json:
+        print_json([_record_dict(record) for record in records])
+        return
+    print_table(
+        "Snapshots",
+        ["digest", "labels", "images", "boxes", "created"],
+        [
+            (
+                record.sha256[:12],
+                record.manifest.labels,
+                record.manifest.counts["images"],
+                record.manifest.counts["boxes"],
+                when(record.created_at),
+            )
+            for record in records
+        ],
+    )
+
+
+@snapshots.command("show")
+def show(
+    context: typer.Context,
+    digest: Annotated[str, typer.Argument(help="Its SHA-256, or the beginning of it.")],
+    json: JsonOption = False,
+) -> None:
+    """One snapshot: its classes, counts and shards."""
+    with open_units_of_work(settings_to_read(context))() as uow:
+        record = uow.snapshots.get(digest)
+    if json:
+        print_json(_record_dict(record))
+    else:
+        out.print_json(data=_record_dict(record))
+
+
+@snapshots.command("diff")
+def diff(
+    context: typer.Context,
+    before: Annotated[str, typer.Argument(help="A digest, or the beginning of it.")],
+    after: Annotated[str, typer.Argument(help="Another.")],
+    json: JsonOption = False,
+) -> None:
+    """What a snapshot has that an earlier one had not."""
+    with open_units_of_work(settings_to_read(context))() as uow:
+        old, new = uow.snapshots.get(before), uow.snapshots.get(after)
+    names = sorted(set(old.manifest.counts) | set(new.manifest.counts))
+    rows = [(name, old.manifest.counts.get(name), new.manifest.counts.get(name)) for name in names]
+    shards = _paths(new) - _paths(old)
+    if json:
+        counts = {name: {"before": b, "after": a} for name, b, a in rows}
+        print_json({"counts": counts, "new_shards": sorted(shards)})
+        return
+    print_table(
+        f"{old.sha256[:12]} to {new.sha256[:12]}",
+        ["", "before", "after"],
+        [*rows, ("new shards", "", len(shards))],
+    )
+
+
+def _post(url: str, path: Path) -> dict[str, Any]:
+    try:
+        response = httpx.post(
+            url,
+            content=path.read_bytes(),
+            headers={"Content-Type": "application/octet-stream"},
+            timeout=_DETECT_SECONDS,
+        )
+    except httpx.HTTPError as error:
+        raise Unavailable(
+            f"The detection API does not answer at {url}: {error}.",
+            hint="Start it: secondlook up",
+        ) from error
+    body: dict[str, Any] = response.json()
+    if response.is_error:
+        problem = response.json()["error"]
+        raise InvalidInput(
+            f"{path}: {problem['message']}", hint=problem["hint"], code=problem["code"]
+        )
+    return body
+
+
+def _show_report(report: ImportReport) -> None:
+    out.print(
+        f"{report.images} images with {report.boxes} boxes of {len(report.subjects)} subjects came "
+        f"in; {report.unchanged} were here already."
+    )
+    print_table("Not imported, or not as it was", ["file", "reason"], report.problems)
+
+
+def _record_dict(record: SnapshotRecord) -> dict[str, object]:
+    return {
+        "sha256": record.sha256,
+        "created_at": record.created_at,
+        "created_by": record.created_by,
+        **record.manifest.as_dict(),
+    }
+
+
+def _paths(record: SnapshotRecord) -> set[str]:
+    return {
+        shard.path for shard in (*record.manifest.image_shards, *record.manifest.annotation_shards)
+    }

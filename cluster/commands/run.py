@@ -1,0 +1,93 @@
+"""``secondlook up``, ``down``, ``status``, ``demo`` and ``doctor``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from cluster.console import out, print_json, print_table
+from cluster.context import DEMO_HOME, JsonOption, settings_of, settings_to_read
+from cluster.running import end_running
+from store.settings import load_settings
+
+
+def add_to(app: typer.Typer) -> None:
+    for command in (up, down, status, demo, doctor):
+        app.command()(command)
+
+
+def up(
+    context: typer.Context,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="With generated data, in the demo's own home.")
+    ] = False,
+) -> None:
+    """Start the detection API, MLflow and the reviewers' app, print the links, and stay."""
+    from cluster.demo import fill_queue, prepare_demo
+    from cluster.up import up as start  # seconds of imports that no other command should pay
+
+    settings = settings_of(context)
+
+    def say(line: str) -> None:
+        out.print(line, highlight=False, markup=False)
+
+    if not demo:
+        start(settings, say)
+        return
+    settings = load_settings(settings.home / DEMO_HOME)
+    images = prepare_demo(settings)
+    start(settings, say, on_ready=lambda: fill_queue(settings, images))
+
+
+def down(context: typer.Context, json: JsonOption = False) -> None:
+    """End everything that `up` started in this home, with no process left behind."""
+    settings = settings_to_read(context)
+    stopped = end_running(settings)
+    if json:
+        print_json({"stopped": stopped})
+    else:
+        out.print("Stopped." if stopped else f"Nothing was running in {settings.home}.")
+
+
+def status(context: typer.Context, json: JsonOption = False) -> None:
+    """What is running, what is stored, what waits for review, and which model serves."""
+    from cluster.status import read_status
+
+    settings = settings_to_read(context)
+    found = read_status(settings)
+    if json:
+        print_json(found)
+        return
+    rows = [(name.replace("_", " "), value) for name, value in found.items()]
+    print_table(f"Second Look in {settings.home}", ["", ""], rows)
+
+
+def demo(context: typer.Context, json: JsonOption = False) -> None:
+    """Run one whole turn of the loop on generated data: about five minutes on two cores."""
+    from cluster.demo import run_demo
+
+    settings = settings_of(context)
+    summary = run_demo(load_settings(settings.home / DEMO_HOME))
+    if json:
+        print_json(summary)
+
+
+def doctor(context: typer.Context, json: JsonOption = False) -> None:
+    """Look for what is missing or wrong on this machine. Exit code 1 if something is."""
+    from cluster.doctor import examine
+
+    settings = settings_of(context)
+    findings = examine(settings)
+    if json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        marks = {True: "ok", False: "WRONG", None: ""}
+        rows = [
+            (marks[finding.ok], finding.what, finding.found, "" if finding.ok else finding.hint)
+            for finding in findings
+        ]
+        print_table("Second Look's doctor", ["", "what", "found", "what to do"], rows)
+    if any(finding.ok is False for finding in findings):
+        raise typer.Exit(1)

@@ -1,0 +1,60 @@
+"""What every command is given: the settings, who acts, and how to print."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cluster.console import err
+from cluster.models import Swap
+from cluster.running import find_running
+from cluster.service import service_swap
+from loop.events import Actor, Role
+from store.settings import Settings, load_settings
+
+DEMO_HOME = Path("demo")
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+@dataclass(slots=True)
+class CommandLine:
+    """The options that stand before the command."""
+
+    home: Path | None = None
+
+
+def settings_of(context: typer.Context) -> Settings:
+    command_line: CommandLine = context.find_root().obj or CommandLine()
+    return load_settings(command_line.home)
+
+
+def settings_to_read(context: typer.Context) -> Settings:
+    """As `settings_of`; but where no home was named and the default one holds nothing yet, the
+    demo's, if there is one: who has just run `make demo` wants to look at that."""
+    settings = settings_of(context)
+    named = (context.find_root().obj or CommandLine()).home or os.environ.get("SECONDLOOK_HOME")
+    if named or settings.database_url or (settings.home / "secondlook.db").exists():
+        return settings
+    demo = settings.home / DEMO_HOME
+    if not (demo / "secondlook.db").exists():
+        return settings
+    err.print(f"{settings.home} holds nothing yet: showing the demo's home, {demo}.", style="dim")
+    return load_settings(demo)
+
+
+def engineer(settings: Settings) -> Actor:
+    """Whoever types the command, by the pseudonym in ``SECONDLOOK_ACTOR``."""
+    return Actor(settings.actor, Role.ENGINEER)
+
+
+def running_swap(settings: Settings) -> Swap | None:
+    """How to swap a model into what is up in this home; None if nothing is."""
+    running = find_running(settings)
+    if running is None or not running.alive():
+        return None
+    return service_swap(settings, running.dashboard_url, running.api_url)

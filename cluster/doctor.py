@@ -1,0 +1,146 @@
+"""``secondlook doctor``: what this machine has, and what is wrong with it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import psutil
+
+from cluster.running import find_running
+from loop.errors import LoopError
+from store.audit_log import open_audit_log
+from store.database import migrate, open_engine
+from store.model_registry import open_model_registry
+from store.settings import Settings
+
+# The demo's peak of Ray, three folds and the service, with room to spare.
+_MIN_MEMORY_BYTES = 6 * 1024**3
+_MIN_DISK_BYTES = 2 * 1024**3
+_PACKAGES = ("ray", "torch", "torchvision", "ultralytics", "mlflow", "dvc", "gradio")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """``ok`` is None for what is only worth knowing; ``hint`` says what to do if it is False."""
+
+    what: str
+    found: str
+    ok: bool | None = None
+    hint: str = ""
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at the machine, the packages, the ports and the stores; raises nothing."""
+    return [
+        *_machine(settings),
+        *_packages(),
+        *_ports(settings),
+        _database(settings),
+        _registry(settings),
+    ]
+
+
+def _machine(settings: Settings) -> list[Finding]:
+    memory = psutil.virtual_memory().available
+    existing = next(p for p in (settings.home, *settings.home.parents) if p.exists())
+    disk = shutil.disk_usage(existing).free
+    return [
+        Finding("Python", sys.version.split()[0], sys.version_info[:2] == (3, 11), "Use 3.11."),
+        Finding("Cores", f"{len(os.sched_getaffinity(0))}"),
+        Finding(
+            "Free memory",
+            f"{memory / 1024**3:.1f} GiB",
+            memory >= _MIN_MEMORY_BYTES,
+            "Training several folds at once needs about 6 GiB: set CPUS_PER_FOLD higher.",
+        ),
+        Finding(
+            "Free disk",
+            f"{disk / 1024**3:.1f} GiB at {existing}",
+            disk >= _MIN_DISK_BYTES,
+            "Free some space, or set SECONDLOOK_HOME to another disk.",
+        ),
+        Finding(
+            "Home is writable",
+            str(settings.home),
+            os.access(existing, os.W_OK),
+            "Set SECONDLOOK_HOME to a folder that you may write to.",
+        ),
+        *(
+            Finding(tool, shutil.which(tool) or "missing", shutil.which(tool) is not None, hint)
+            for tool, hint in (("git", "Install git: workspaces are versioned with it."),)
+        ),
+        Finding("GPU", _gpu()),
+    ]
+
+
+def _gpu() -> str:
+    import torch  # seconds to import, and only this asks
+
+    if not torch.cuda.is_available():
+        return "none: training and detection run on the CPU"
+    return ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+
+
+def _packages() -> list[Finding]:
+    findings = []
+    for package in _PACKAGES:
+        try:
+            findings.append(Finding(package, version(package), True))
+        except PackageNotFoundError:
+            findings.append(Finding(package, "missing", False, "Install again: make up"))
+    return findings
+
+
+def _ports(settings: Settings) -> list[Finding]:
+    running = find_running(settings)
+    if running is not None and running.alive():
+        return [Finding("Running", f"process {running.pid}: {running.ui_url}", True)]
+    ports = {
+        "SECONDLOOK_API_PORT": settings.api_port,
+        "SECONDLOOK_UI_PORT": settings.ui_port,
+        "SECONDLOOK_MLFLOW_PORT": settings.mlflow_port,
+        "SECONDLOOK_DASHBOARD_PORT": settings.dashboard_port,
+    }
+    findings = []
+    for variable, port in ports.items():
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            free = probe.connect_ex((settings.host, port)) != 0
+        hint = f"Stop what listens there, or set {variable} to another port."
+        findings.append(Finding(f"Port {port}", "free" if free else "taken", free, hint))
+    return findings
+
+
+def _database(settings: Settings) -> Finding:
+    where = settings.database.split("@")[-1]  # never show a password
+    if settings.database.startswith("sqlite") and not _sqlite_exists(settings):
+        return Finding("Database", f"{where}: not made yet")
+    try:
+        engine = open_engine(settings.database)
+        migrate(engine)
+        verified = open_audit_log(settings).verify()
+    except LoopError as error:
+        return Finding("Database", f"{where}: {error.message}", False, error.hint)
+    return Finding("Database", f"{where}: {verified.size} audit events, verified", True)
+
+
+def _sqlite_exists(settings: Settings) -> bool:
+    return Path(settings.database.removeprefix("sqlite:///")).exists()
+
+
+def _registry(settings: Settings) -> Finding:
+    embedded = Path(settings.tracking.removeprefix("sqlite:///"))
+    if settings.tracking.startswith("sqlite") and not embedded.exists():
+        return Finding("MLflow", f"{embedded}: not made yet")
+    try:
+        champion = open_model_registry(settings).find_alias("champion")
+    except LoopError as error:
+        return Finding("MLflow", error.message, False, error.hint)
+    model = f"champion is version {champion.version}" if champion else "no champion yet"
+    return Finding("MLflow", f"{settings.tracking.split('@')[-1]}: {model}", True)

@@ -1,0 +1,66 @@
+"""A Ray cluster of one machine that lives and dies with the process that starts it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psutil
+
+from cluster.processes import descendants, end_processes
+from loop.errors import Unavailable
+from store.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRay:
+    """``address`` is what ``RAY_ADDRESS`` of other processes must be."""
+
+    address: str
+    dashboard_url: str
+
+    def environment(self) -> dict[str, str]:
+        # Since 2.59 a local Ray asks for the token that it keeps in ~/.ray.
+        return {"RAY_ADDRESS": self.address, "RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "")}
+
+
+@contextmanager
+def local_ray(settings: Settings, dashboard_port: int) -> Iterator[LocalRay]:
+    """Start Ray on the loopback interface and end every process of it on the way out."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # Read by Serve's controller and replicas, which inherit it from the head.
+    os.environ.update(settings.environment())
+    import ray  # takes a second, and few commands need it
+
+    before = set(descendants(os.getpid()))
+    try:
+        ray.init(
+            address="local",
+            _node_ip_address=settings.host,
+            include_dashboard=True,
+            dashboard_host=settings.host,
+            dashboard_port=dashboard_port,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (RuntimeError, ConnectionError, TimeoutError, OSError) as error:
+        _end_since(before)
+        raise Unavailable(
+            f"Ray did not start: {error}.", hint="secondlook doctor checks what it needs."
+        ) from error
+    try:
+        yield LocalRay(
+            address=ray.get_runtime_context().gcs_address,
+            dashboard_url=f"http://{settings.host}:{dashboard_port}",
+        )
+    finally:
+        started = set(descendants(os.getpid())) - before
+        ray.shutdown()
+        end_processes(list(started))
+
+
+def _end_since(before: set[psutil.Process]) -> None:
+    end_processes(list(set(descendants(os.getpid())) - before))

@@ -1,0 +1,35 @@
+"""What ``secondlook status`` shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cluster.running import find_running
+from loop.cases import CaseState
+from store.audit_log import open_audit_log
+from store.model_registry import open_model_registry
+from store.settings import Settings
+from store.unit_of_work import open_units_of_work
+
+
+def read_status(settings: Settings) -> dict[str, Any]:
+    """Counts and links by name; values are strings, numbers or None."""
+    running = find_running(settings)
+    up = running is not None and running.alive()
+    champion = open_model_registry(settings).find_alias("champion")
+    with open_units_of_work(settings)() as uow:
+        counts = uow.cases.counts()
+        found: dict[str, Any] = {
+            "running": up,
+            "app": running.ui_url if running and up else None,
+            "api": running.api_url if running and up else None,
+            "mlflow": running.mlflow_url if running and up else None,
+            "champion": champion.version if champion else None,
+            "images": uow.images.count(),
+            "gold_images": len(uow.images.gold()),
+            "waiting_first": counts.get(CaseState.FIRST, 0),
+            "waiting_second": counts.get(CaseState.SECOND, 0),
+            "settled": counts.get(CaseState.SETTLED, 0),
+            "snapshots": len(uow.snapshots.list()),
+        }
+    return {**found, "audit_events": open_audit_log(settings).head().size}

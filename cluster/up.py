@@ -1,0 +1,193 @@
+"""``secondlook up``: every part of the system on one machine, started, watched and ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import FrameType
+
+import httpx
+
+from cluster.local_ray import LocalRay, local_ray
+from cluster.processes import Child, require_free_port
+from cluster.running import end_running, find_running, forget_running, note_running
+from loop.errors import Conflict, Unavailable
+from loop.events import Actor, Event, Role
+from loop.predictions import ModelRef
+from serve.release import deploy, wait_until_served
+from store.model_registry import open_model_registry
+from store.settings import Settings
+from store.tracking import open_tracking
+from store.unit_of_work import open_units_of_work
+
+# A cold start of a part on two busy cores has been seen to take a minute.
+_START_SECONDS = 180.0
+_POLL_SECONDS = 0.5
+
+Say = Callable[[str], None]
+
+
+def up(settings: Settings, say: Say, on_ready: Callable[[], None] | None = None) -> None:
+    """Start Ray, Serve, MLflow and the app; stay until Ctrl-C, SIGTERM or a part's death.
+
+    Raises `Conflict` if this home is up already, `Misconfigured` for a port in use, `Unavailable`
+    naming the part and its log if one does not start or dies.
+    """
+    running = find_running(settings)
+    if running is not None and running.alive():
+        raise Conflict(
+            f"Second Look is up in {settings.home} already (process {running.pid}).",
+            hint=f"Open {running.ui_url}, or stop it with: secondlook down",
+        )
+    end_running(settings)  # what a killed process left behind
+    _require_ports(settings)
+    stop = threading.Event()
+    _stop_on_signals(stop)
+    with ExitStack() as stack:
+        stack.callback(forget_running, settings)
+        parts = _Parts(settings, stack, say, stop)
+        parts.start()
+        if not stop.is_set():
+            say(parts.links())
+            _record(settings, "system.started")
+            stack.callback(_record, settings, "system.stopped")
+            if on_ready is not None:
+                on_ready()
+        while not stop.wait(_POLL_SECONDS):
+            parts.check()
+        say("Stopping …")
+
+
+class _Parts:
+    def __init__(
+        self, settings: Settings, stack: ExitStack, say: Say, stop: threading.Event
+    ) -> None:
+        self._settings = settings
+        self._stack = stack
+        self._say = say
+        self._stop = stop
+        self._children: list[Child] = []
+        self._champion: ModelRef | None = None
+        self._mlflow_url = settings.tracking
+
+    def start(self) -> None:
+        settings = self._settings
+        self._say(f"Home: {settings.home}")
+        open_units_of_work(settings)
+        open_tracking(settings).prepare()
+        self._champion = open_model_registry(settings).find_alias("champion")
+        self._say("Starting Ray …")
+        ray = self._stack.enter_context(local_ray(settings, settings.dashboard_port))
+        _stop_on_signals(self._stop)  # again: Ray has put its own handlers in place of ours
+        self._note(ray)
+        if not settings.tracking.startswith("http"):
+            self._start_mlflow()
+        self._start_child("app", [sys.executable, "-m", "ui.app"], ray)
+        self._note(ray)
+        self._say("Starting the detector …")
+        deploy(settings, ray.dashboard_url, self._champion)
+        self._note(ray)
+        wait_until_served(settings.api_url, self._champion, _START_SECONDS)
+        self._wait_for("the reviewers' app", self._ui_url)
+        if self._children[0].name == "mlflow":
+            self._wait_for("MLflow", self._mlflow_url)
+        self._note(ray)
+
+    def check(self) -> None:
+        """Raise `Unavailable` if a part has died."""
+        for child in self._children:
+            code = child.exit_code()
+            if code is not None:
+                raise Unavailable(
+                    f"The part {child.name} ended with exit code {code}:\n{child.last_lines()}",
+                    hint=f"Its log is {child.log}. Then start again: secondlook up",
+                )
+
+    def links(self) -> str:
+        model = self._champion
+        serving = f"detector version {model.version}" if model else "no model yet"
+        lines = [
+            "",
+            f"  Reviewers' app   {self._ui_url}",
+            f"  Detection API    {self._settings.api_url}/docs   ({serving})",
+            f"  MLflow           {self._mlflow_url}",
+            f"  Ray dashboard    http://{self._settings.host}:{self._settings.dashboard_port}",
+            "",
+        ]
+        if model is None:
+            lines += [
+                "  No model is in service. Register one from another terminal:",
+                "    secondlook models register WEIGHTS.pt --alias champion",
+                "  or look around with generated data: secondlook up --demo",
+                "",
+            ]
+        return "\n".join([*lines, "Ctrl-C, or `secondlook down`, ends all of it."])
+
+    @property
+    def _ui_url(self) -> str:
+        return f"http://{self._settings.host}:{self._settings.ui_port}"
+
+    def _start_mlflow(self) -> None:
+        settings = self._settings
+        self._mlflow_url = f"http://{settings.host}:{settings.mlflow_port}"
+        command = [sys.executable, "-m", "mlflow", "server"]
+        command += ["--host", settings.host, "--port", str(settings.mlflow_port)]
+        command += ["--backend-store-uri", settings.tracking, "--workers", "1"]
+        command += ["--default-artifact-root", settings.artifacts.as_uri()]
+        self._start_child("mlflow", command, None)
+
+    def _start_child(self, name: str, command: list[str], ray: LocalRay | None) -> None:
+        environment = self._settings.environment() | (ray.environment() if ray else {})
+        child = Child(name, command, self._settings.run_dir / f"{name}.log", environment)
+        self._children.append(child)
+        self._stack.callback(child.stop)
+
+    def _wait_for(self, what: str, url: str) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._stop.is_set():
+            self.check()
+            try:
+                if httpx.get(url, timeout=5).status_code < 500:
+                    return
+            except httpx.HTTPError:
+                pass
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"{what} did not answer at {url} within {_START_SECONDS:.0f} s.",
+                    hint=f"Look into the logs in {self._settings.run_dir}.",
+                )
+            self._stop.wait(_POLL_SECONDS)
+
+    def _note(self, ray: LocalRay) -> None:
+        note_running(self._settings, ray.address, ray.dashboard_url, self._mlflow_url)
+
+
+def _require_ports(settings: Settings) -> None:
+    for port, what, variable in (
+        (settings.api_port, "the detection API", "SECONDLOOK_API_PORT"),
+        (settings.ui_port, "the reviewers' app", "SECONDLOOK_UI_PORT"),
+        (settings.mlflow_port, "MLflow", "SECONDLOOK_MLFLOW_PORT"),
+        (settings.dashboard_port, "Ray's dashboard", "SECONDLOOK_DASHBOARD_PORT"),
+    ):
+        require_free_port(settings.host, port, what, variable)
+
+
+def _stop_on_signals(stop: threading.Event) -> None:
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        stop.set()
+
+    signal.signal(signal.SIGINT, on_signal)
+    signal.signal(signal.SIGTERM, on_signal)
+
+
+def _record(settings: Settings, type: str) -> None:
+    with open_units_of_work(settings)() as uow:
+        subject = {"process": os.getpid()}
+        uow.record(Event(type=type, actor=Actor(settings.actor, Role.SYSTEM), subject=subject))
+        uow.commit()

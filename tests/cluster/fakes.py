@@ -1,0 +1,74 @@
+"""A model registry and a service that live in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from loop.classes import ClassList
+from loop.errors import NotFound, Unavailable
+from loop.predictions import ModelRef
+from loop.promotions import Decision, GoldScore, Promotion, PromotionState, Verdict
+
+CLASSES = ClassList(("cell", "rod"))
+
+
+def model(version: str) -> ModelRef:
+    return ModelRef("detector", version, version[0] * 64)
+
+
+class FakeRegistry:
+    """The part of `store.model_registry.ModelRegistry` that `cluster.models` uses."""
+
+    def __init__(self, **aliases: ModelRef) -> None:
+        self.aliases = dict(aliases)
+        self.registered: list[Path] = []
+
+    def register(
+        self, weights: Path, *, classes: ClassList, run_id: str | None, tags: Mapping[str, str]
+    ) -> ModelRef:
+        self.registered.append(weights)
+        return model(str(len(self.registered)))
+
+    def find_alias(self, alias: str) -> ModelRef | None:
+        return self.aliases.get(alias)
+
+    def set_alias(self, alias: str, ref: ModelRef) -> None:
+        self.aliases[alias] = ref
+
+    def delete_alias(self, alias: str) -> None:
+        if alias not in self.aliases:
+            raise NotFound(alias)
+        del self.aliases[alias]
+
+
+class FakeService:
+    """Takes models into service, unless their version is in ``refuses``."""
+
+    def __init__(self, serving: ModelRef, refuses: frozenset[str] = frozenset()) -> None:
+        self.serving = serving
+        self._refuses = refuses
+
+    def swap(self, ref: ModelRef) -> None:
+        if ref.version in self._refuses:
+            raise Unavailable("The model does not load.")
+        self.serving = ref
+
+
+def score(ref: ModelRef, map50_95: float) -> GoldScore:
+    return GoldScore(ref, map50_95, map50_95, {"cell": map50_95, "rod": map50_95}, 40, "d" * 64)
+
+
+def proposal(
+    candidate: ModelRef, champion: ModelRef | None, verdict: Verdict = Verdict.PROMOTE
+) -> Promotion:
+    return Promotion(
+        id=f"promotion-{candidate.version}",
+        candidate=candidate,
+        champion=champion,
+        candidate_score=score(candidate, 0.6),
+        champion_score=score(champion, 0.5) if champion else None,
+        decision=Decision(verdict, ("It is better.",)),
+        state=PromotionState.PROPOSED,
+        created_at="2026-01-01T00:00:00.000000Z",
+    )

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cluster import models
+from loop.errors import Conflict, InvalidInput, NotFound, Unavailable
+from loop.events import Actor, Event, Outcome, Role
+from loop.ports import UnitsOfWork
+from loop.promotions import PromotionState, Verdict
+from store.audit_log import open_audit_log
+from store.settings import Settings
+from store.unit_of_work import open_units_of_work
+from tests.cluster.fakes import CLASSES, FakeRegistry, FakeService, model, proposal
+
+ENGINEER = Actor("engineer-1", Role.ENGINEER)
+
+
+@pytest.fixture
+def units(settings: Settings) -> UnitsOfWork:
+    return open_units_of_work(settings)
+
+
+def events(settings: Settings) -> list[tuple[str, Outcome]]:
+    log = open_audit_log(settings)
+    log.verify()
+    return [(entry.event.type, entry.event.outcome) for entry in log.tail(100)]
+
+
+def propose(units: UnitsOfWork, candidate: str, champion: str | None, **options: Verdict) -> None:
+    with units() as uow:
+        uow.promotions.add(
+            proposal(model(candidate), model(champion) if champion else None, **options)
+        )
+        uow.record(Event("gate.decided", Actor("gate", Role.SYSTEM), {}))
+        uow.commit()
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(models, "load_classes", lambda weights, config_dir: CLASSES)
+    path = tmp_path / "weights.pt"
+    path.write_bytes(b"weights")
+    return path
+
+
+def register(units: UnitsOfWork, registry: FakeRegistry, weights: Path, alias: str) -> None:
+    models.register(
+        units,
+        registry,  # type: ignore[arg-type]
+        weights,
+        config_dir=weights.parent,
+        alias=alias,
+        actor=ENGINEER,
+    )
+
+
+def test_the_first_champion_brings_its_classes(
+    settings: Settings, units: UnitsOfWork, weights: Path
+) -> None:
+    registry = FakeRegistry()
+    register(units, registry, weights, "champion")
+    assert registry.aliases == {"champion": model("1")}
+    with units() as uow:
+        assert uow.classes.get() == CLASSES
+    assert events(settings) == [
+        ("classes.defined", Outcome.DONE),
+        ("model.registering", Outcome.INTENDED),
+        ("model.registered", Outcome.DONE),
+    ]
+
+
+def test_a_second_champion_must_be_promoted(units: UnitsOfWork, weights: Path) -> None:
+    registry = FakeRegistry(champion=model("1"))
+    with pytest.raises(Conflict, match="champion already") as caught:
+        register(units, registry, weights, "champion")
+    assert "--alias candidate" in caught.value.hint
+    assert not registry.registered
+
+
+def test_a_model_with_other_classes_is_refused(
+    units: UnitsOfWork, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = FakeRegistry()
+    register(units, registry, weights, "champion")
+    other = type(CLASSES)(("cell", "ring"))
+    monkeypatch.setattr(models, "load_classes", lambda weights, config_dir: other)
+    with pytest.raises(Conflict, match="ring"):
+        register(units, registry, weights, "candidate")
+
+
+def test_missing_weights_are_named(units: UnitsOfWork, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match=r"nothing\.pt"):
+        register(units, FakeRegistry(), tmp_path / "nothing.pt", "candidate")
+
+
+def test_an_approved_candidate_is_served_before_the_alias_moves(
+    settings: Settings, units: UnitsOfWork
+) -> None:
+    registry = FakeRegistry(champion=model("1"), candidate=model("2"))
+    service = FakeService(model("1"))
+    propose(units, "2", "1")
+    models.approve(units, model("2"), actor=ENGINEER, reason="better")
+    promoted = models.promote(units, registry, model("2"), actor=ENGINEER, swap=service.swap)  # type: ignore[arg-type]
+    assert promoted.state is PromotionState.PROMOTED
+    assert service.serving == model("2")
+    assert registry.aliases == {"champion": model("2"), "previous": model("1")}
+    assert events(settings)[1:] == [
+        ("promotion.approved", Outcome.DONE),
+        ("promotion.started", Outcome.INTENDED),
+        ("promotion.ended", Outcome.DONE),
+    ]
+
+
+def test_a_model_that_does_not_load_leaves_everything_as_it_was_and_is_on_record(
+    settings: Settings, units: UnitsOfWork
+) -> None:
+    registry = FakeRegistry(champion=model("1"), candidate=model("2"))
+    service = FakeService(model("1"), refuses=frozenset({"2"}))
+    propose(units, "2", "1")
+    models.approve(units, model("2"), actor=ENGINEER, reason="better")
+    with pytest.raises(Unavailable):
+        models.promote(units, registry, model("2"), actor=ENGINEER, swap=service.swap)  # type: ignore[arg-type]
+    assert service.serving == model("1")
+    assert registry.aliases == {"champion": model("1"), "candidate": model("2")}
+    assert events(settings)[-1] == ("promotion.ended", Outcome.FAILED)
+    with units() as uow:
+        promotion = uow.promotions.find("detector", "2")
+    assert promotion is not None
+    assert promotion.state is PromotionState.FAILED
+
+
+def test_a_failed_promotion_can_be_tried_again(units: UnitsOfWork) -> None:
+    registry = FakeRegistry(champion=model("1"), candidate=model("2"))
+    propose(units, "2", "1")
+    models.approve(units, model("2"), actor=ENGINEER, reason="better")
+    broken = FakeService(model("1"), refuses=frozenset({"2"}))
+    with pytest.raises(Unavailable):
+        models.promote(units, registry, model("2"), actor=ENGINEER, swap=broken.swap)  # type: ignore[arg-type]
+    models.promote(units, registry, model("2"), actor=ENGINEER, swap=None)  # type: ignore[arg-type]
+    assert registry.aliases["champion"] == model("2")
+
+
+def test_nothing_is_promoted_without_a_person(units: UnitsOfWork) -> None:
+    registry = FakeRegistry(champion=model("1"), candidate=model("2"))
+    propose(units, "2", "1")
+    with pytest.raises(Conflict, match="not approved"):
+        models.promote(units, registry, model("2"), actor=ENGINEER, swap=None)  # type: ignore[arg-type]
+    assert registry.aliases["champion"] == model("1")
+
+
+def test_a_candidate_that_was_never_measured_cannot_be_approved(units: UnitsOfWork) -> None:
+    with pytest.raises(NotFound, match="not been measured"):
+        models.approve(units, model("2"), actor=ENGINEER, reason="better")
+
+
+def test_a_decision_needs_a_reason(units: UnitsOfWork) -> None:
+    propose(units, "2", "1")
+    with pytest.raises(InvalidInput, match="reason"):
+        models.approve(units, model("2"), actor=ENGINEER, reason="  ")
+
+
+def test_a_refused_candidate_stays_refused(units: UnitsOfWork) -> None:
+    propose(units, "2", "1")
+    models.approve(units, model("2"), actor=ENGINEER, reason="misses rods", refuse=True)
+    with pytest.raises(Conflict):
+        models.approve(units, model("2"), actor=ENGINEER, reason="on second thought")
+
+
+def test_overruling_the_gate_is_on_record(settings: Settings, units: UnitsOfWork) -> None:
+    propose(units, "2", "1", verdict=Verdict.REFUSE)
+    models.approve(units, model("2"), actor=ENGINEER, reason="the gold set is too old")
+    (approval,) = open_audit_log(settings).tail(1)
+    assert approval.event.details["overrules_the_gate"] is True
+    assert approval.event.reason == "the gold set is too old"
+
+
+def test_rolling_back_swaps_champion_and_previous(settings: Settings, units: UnitsOfWork) -> None:
+    registry = FakeRegistry(champion=model("2"), previous=model("1"))
+    service = FakeService(model("2"))
+    models.roll_back(units, registry, actor=ENGINEER, reason="misses rods", swap=service.swap)  # type: ignore[arg-type]
+    assert service.serving == model("1")
+    assert registry.aliases == {"champion": model("1"), "previous": model("2")}
+    assert events(settings)[-1] == ("model.rolled_back", Outcome.DONE)
+
+
+def test_there_is_nothing_to_roll_back_to_before_the_first_promotion(units: UnitsOfWork) -> None:
+    registry = FakeRegistry(champion=model("1"))
+    with pytest.raises(NotFound, match="no previous"):
+        models.roll_back(units, registry, actor=ENGINEER, reason="x", swap=None)  # type: ignore[arg-type]
