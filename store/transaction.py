@@ -82,7 +82,9 @@ class Transaction:
         try:
             writer = self._writer or self._become_writer()
             with translated():
-                return writer.execute(statement).rowcount
+                # Without the option, SQLAlchemy knows no count of what an INSERT did.
+                counted = statement.execution_options(preserve_rowcount=True)
+                return writer.execute(counted).rowcount
         except BaseException:
             # PostgreSQL ends a transaction with its first error. SQLite would go on with the rest.
             self.close()

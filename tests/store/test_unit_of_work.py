@@ -1,4 +1,4 @@
-"""What `loop.ports` promises, on SQLite, on PostgreSQL and by the fakes that other tests rely on."""
+"""What `loop.ports` promises: on SQLite, on PostgreSQL, and by the fakes that others rely on."""
 
 from __future__ import annotations
 

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import multiprocessing
+import time
+from pathlib import Path
+
+import pytest
+
+from loop.errors import Misconfigured, NotFound, Unavailable
+from store.settings import Settings
+from store.tracking import EXPERIMENT, Tracking, open_tracking
+
+pytestmark = pytest.mark.slow  # MLflow takes seconds to import and to make its database
+
+
+@pytest.fixture(scope="module")
+def tracking(tmp_path_factory: pytest.TempPathFactory) -> Tracking:
+    """One for all tests, each with runs of its own: making its database takes seconds."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    tracking = Tracking(f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts")
+    tracking.prepare()
+    return tracking
+
+
+def start(tracking: Tracking, parent: str | None = None) -> str:
+    return tracking.start_run(EXPERIMENT, "run", tags={}, params={}, parent=parent)
+
+
+def test_the_database_is_made_in_the_home_by_preparing_it(tmp_path: Path) -> None:
+    tracking = open_tracking(Settings(home=tmp_path))
+    assert not list(tmp_path.iterdir())
+    tracking.prepare()
+    assert (tmp_path / "mlflow" / "mlflow.db").is_file()
+
+
+def test_a_database_relative_to_the_working_directory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="relative"):
+        Tracking("sqlite:///mlflow.db", tmp_path)
+
+
+def test_preparing_twice_changes_nothing(tracking: Tracking) -> None:
+    before = tracking.experiment_id(EXPERIMENT)
+    tracking.prepare()
+    assert tracking.experiment_id(EXPERIMENT) == before
+
+
+def test_a_run_keeps_its_tags_params_and_latest_metrics(tracking: Tracking) -> None:
+    params = {f"p{i}": i for i in range(150)}  # more than MLflow takes at once
+    run_id = tracking.start_run(EXPERIMENT, "one", tags={"loop.kind": "cv"}, params=params)
+    tracking.log_metrics(run_id, {"map50": 0.25}, 1)
+    tracking.log_metrics(run_id, {"map50": 0.5}, 2)
+    tracking.set_tags(run_id, {"loop.decision": "promote"})
+    run = tracking.run(run_id)
+    assert (run.name, run.status) == ("one", "RUNNING")
+    assert run.tags["loop.kind"] == "cv"
+    assert run.tags["loop.decision"] == "promote"
+    assert run.params == {name: str(value) for name, value in params.items()}
+    assert tracking.latest_metrics(run_id) == {"map50": 0.5}
+    assert tracking.metric_steps(run_id, "map50") == [1, 2]
+
+
+def test_metric_names_lose_what_mlflow_does_not_take(tracking: Tracking) -> None:
+    run_id = start(tracking)
+    tracking.log_metrics(run_id, {"metrics/mAP50(B)": 1.0}, 1)
+    assert tracking.latest_metrics(run_id) == {"metrics/mAP50_B_": 1.0}
+
+
+def test_children_are_listed_oldest_first(tracking: Tracking) -> None:
+    parent = start(tracking)
+    children = [start(tracking, parent) for _ in range(3)]
+    start(tracking)
+    assert tracking.children(parent) == children
+
+
+def test_a_run_id_in_the_environment_does_not_matter(
+    tracking: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = start(tracking)
+    monkeypatch.setenv("MLFLOW_RUN_ID", parent)
+    child = start(tracking, parent)
+    assert child != parent
+    assert tracking.children(parent) == [child]
+
+
+def test_a_run_ends_finished_or_failed(tracking: Tracking) -> None:
+    good, bad = start(tracking), start(tracking)
+    tracking.end_run(good, ok=True)
+    tracking.end_run(bad, ok=False)
+    assert tracking.run(good).status == "FINISHED"
+    assert tracking.run(bad).status == "FAILED"
+
+
+def test_artifacts_lie_below_the_given_folder(tracking: Tracking, tmp_path: Path) -> None:
+    run_id = start(tracking)
+    (tmp_path / "results.csv").write_text("fold\n")
+    tracking.log_file(run_id, tmp_path / "results.csv", "tables")
+    tracking.log_text(run_id, "hello", "note.txt")
+    kept = tracking.artifacts / EXPERIMENT / run_id / "artifacts"
+    assert tracking.run(run_id).artifact_uri == kept.as_uri()
+    assert (kept / "tables" / "results.csv").read_text() == "fold\n"
+    assert (kept / "note.txt").read_text() == "hello"
+
+
+def test_an_unknown_run_is_not_found(tracking: Tracking) -> None:
+    with pytest.raises(NotFound):
+        tracking.run("f" * 32)
+
+
+def test_a_server_that_does_not_answer_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(Unavailable, match=r"127\.0\.0\.1:9 ") as caught:
+        Tracking("http://127.0.0.1:9", tmp_path).prepare()
+    assert "MLFLOW_TRACKING_URI" in caught.value.hint
+
+
+STEPS = 10
+
+
+def _log_steps(uri: str, artifacts: Path, run_id: str) -> None:
+    tracking = Tracking(uri, artifacts)
+    for step in range(STEPS):
+        tracking.log_metrics(run_id, {"map50": step / STEPS, "epoch": float(step)}, step)
+
+
+def test_three_processes_log_at_once(tracking: Tracking) -> None:
+    runs = [start(tracking) for _ in range(3)]
+    spawn = multiprocessing.get_context("spawn")
+    processes = [
+        spawn.Process(target=_log_steps, args=(tracking.uri, tracking.artifacts, run_id))
+        for run_id in runs
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    for run_id in runs:
+        assert tracking.metric_steps(run_id, "map50") == list(range(STEPS))
+
+
+def test_a_lock_that_is_freed_soon_does_not_fail_a_call(
+    tracking: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
+
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    left = [3]
+
+    def action() -> str:
+        if left[0]:
+            left[0] -= 1
+            raise MlflowException("database is locked", error_code=TEMPORARILY_UNAVAILABLE)
+        return "done"
+
+    assert tracking.call(action) == "done"
+
+
+def test_a_lock_that_is_never_freed_ends_in_unavailable(
+    tracking: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
+
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+
+    def action() -> None:
+        raise MlflowException("database is locked", error_code=TEMPORARILY_UNAVAILABLE)
+
+    with pytest.raises(Unavailable, match="busy"):
+        tracking.call(action)
