@@ -17,6 +17,7 @@ from cluster import models
 from cluster.console import out, print_table, progress
 from cluster.demo_data import (
     GOLD_IMAGES,
+    IMAGE_SIZE_PX,
     NEW_IMAGES,
     PILOT_IMAGES,
     SEED,
@@ -25,6 +26,7 @@ from cluster.demo_data import (
     demo_images,
     demo_lock,
     empty_home,
+    short_training,
     train_first_model,
 )
 from cluster.demo_traffic import Answer, post_images
@@ -54,12 +56,13 @@ from store.workspace import Workspace, init_workspace
 # Small enough for two cores and five minutes.
 PARAMS: dict[str, Any] = {
     "K_FOLDS": 3,
-    "EPOCHS": 20,
+    "EPOCHS": 12,
     "BATCH_SIZE": 8,
-    "IMG_SIZE": 128,
-    "PATIENCE": 20,
+    "IMG_SIZE": IMAGE_SIZE_PX,
+    "PATIENCE": 0,
     "SEED": SEED,
     "CPUS_PER_FOLD": 0.66,
+    "train": short_training(8),
 }
 ENGINEER = Actor("demo-engineer", Role.ENGINEER)
 APPROVER = Actor("demo-approver", Role.ENGINEER)

@@ -27,8 +27,9 @@ from train.training import EpochReport, TrainSpec
 
 SEED = 7
 IMAGE_SIZE_PX = 128
-PILOT_IMAGES, NEW_IMAGES, GOLD_IMAGES = 16, 96, 40
-FIRST_MODEL_EPOCHS = 15
+PILOT_IMAGES, NEW_IMAGES, GOLD_IMAGES = 24, 96, 40
+FIRST_MODEL_EPOCHS = 20
+FIRST_MODEL_BATCH = 4
 PILOT_REVIEWER = Actor("demo-pilot", Role.REVIEWER)
 
 _MARKER = ".secondlook-demo"
@@ -105,11 +106,12 @@ def train_first_model(settings: Settings, pilot: Sequence[DemoImage], step: Step
         base=demo_architecture(),
         folder=folder / "run",
         epochs=FIRST_MODEL_EPOCHS,
-        batch_size=8,
+        batch_size=FIRST_MODEL_BATCH,
         image_size=IMAGE_SIZE_PX,
         patience=0,
         seed=SEED,
         threads=2,
+        hyperparameters=short_training(FIRST_MODEL_BATCH),
     )
     prepare(settings.home / "ultralytics")
     from train.trainer import train_detector  # imports Ultralytics, which must be prepared first
@@ -119,6 +121,12 @@ def train_first_model(settings: Settings, pilot: Sequence[DemoImage], step: Step
 
     result = train_detector(snapshot, rows[held_out:], rows[:held_out], spec, on_epoch)
     return result.last
+
+
+def short_training(batch_size: int) -> dict[str, float]:
+    """Hyperparameters for a few hundred images: Ultralytics' defaults add up the gradients of 64
+    images (``nbs``) before each step and warm up for three epochs, by when this is half over."""
+    return {"nbs": batch_size, "warmup_epochs": 1.0}
 
 
 def demo_architecture() -> Path:

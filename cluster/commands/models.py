@@ -108,15 +108,16 @@ def register(
     if alias not in (models.CHAMPION, models.CANDIDATE):
         raise InvalidInput(f"There is no alias {alias!r}.", hint="Use champion or candidate.")
     settings = settings_of(context)
-    ref = models.register(
-        open_units_of_work(settings),
-        open_model_registry(settings),
-        weights,
-        config_dir=settings.home / "ultralytics",
-        alias=alias,
-        actor=engineer(settings),
-        swap=running_swap(settings),
-    )
+    with progress(f"Registering {weights.name}"):
+        ref = models.register(
+            open_units_of_work(settings),
+            open_model_registry(settings),
+            weights,
+            config_dir=settings.home / "ultralytics",
+            alias=alias,
+            actor=engineer(settings),
+            swap=running_swap(settings),
+        )
     if json:
         print_json({**ref.as_dict(), "alias": alias})
     else:

@@ -136,8 +136,8 @@ def test_scores_are_near_those_of_ultralytics(tmp_path: Path) -> None:
         differences.append(ours.map50 - theirs[:, 0].mean())
         differences.append(ours.map50_95 - theirs.mean())
     # Ultralytics joins the points of the precision curve by straight lines and integrates by
-    # trapezia; COCO reads a staircase at 101 points and takes their mean.
-    assert np.abs(differences).max() < 0.02
+    # trapezia; COCO reads a staircase at 101 points and takes their mean. Here: 0.0034 at most.
+    assert np.abs(differences).max() < 0.01
 
 
 def test_the_second_detection_of_one_box_is_a_false_one() -> None:

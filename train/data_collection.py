@@ -1,0 +1,143 @@
+"""Stage data_collection: freezes what people said into a snapshot.
+
+Adjudicated labels are the annotations; first-reviewer labels are the latest first answers. Gold
+images keep their annotation in both, so that both are measured against the same truth.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from loop.cases import Annotation
+from loop.errors import NotEnoughData
+from loop.events import Actor, Event, Role, now
+from loop.ports import UnitOfWork, UnitsOfWork
+from loop.snapshots import Labels, Manifest, SnapshotRecord
+from store.image_files import open_image_store
+from store.settings import load_settings
+from store.snapshot_files import SnapshotEntry, write_snapshot
+from store.unit_of_work import open_units_of_work
+from train.paths import StagePaths
+from train.stage import out, progress, run_stage
+
+# First answers are not numbered; where there is a later one, its shard is the later one too.
+_FIRST_ANSWER_VERSION = 1
+_FIRST_ANSWER_SOURCE = "first_answer"
+
+
+def main(labels: Labels = Labels.ADJUDICATED) -> None:
+    settings = load_settings()
+    folder = StagePaths(labels).snapshot
+    manifest = collect(
+        open_units_of_work(settings),
+        open_image_store(settings).get,
+        folder,
+        labels,
+        Actor(settings.actor, Role.ENGINEER),
+    )
+    counts = manifest.counts
+    boxes = ", ".join(f"{number} {name}" for name, number in counts["boxes_per_class"].items())
+    out.print(
+        f"Snapshot {manifest.sha256} in {folder}:\n"
+        f"  {counts['images']} images of {counts['subjects']} subjects, {counts['gold']} of them "
+        f"gold, {counts['negatives']} without boxes\n"
+        f"  {counts['boxes']} boxes: {boxes}",
+        highlight=False,
+        markup=False,
+    )
+
+
+def collect(
+    units: UnitsOfWork,
+    read_image: Callable[[str], bytes],
+    folder: Path,
+    labels: Labels,
+    actor: Actor,
+) -> Manifest:
+    """Write the snapshot into ``folder`` and, if it is a new one, the record and event of it.
+
+    Raises `NotEnoughData` while nothing is annotated.
+    """
+    with units() as uow:
+        sources = _annotations(uow) if labels is Labels.ADJUDICATED else _first_answers(uow)
+        with progress("Reading annotations") as step:
+            total = uow.images.count()  # at most: not every image is answered
+            entries: list[SnapshotEntry] = []
+            for entry in sources:
+                entries.append(entry)
+                step(len(entries), total)
+            step(len(entries), len(entries))
+        if not entries:
+            raise NotEnoughData(
+                "Nothing is annotated yet."
+                if labels is Labels.ADJUDICATED
+                else "There are no first answers yet.",
+                hint="Correct images in the reviewers' app, or bring in annotated ones with "
+                "`secondlook import`.",
+            )
+        classes = uow.classes.get()
+    with progress("Writing new images") as step:
+        manifest = write_snapshot(folder, labels, classes, entries, read_image, step)
+    with units() as uow:
+        if uow.snapshots.add(SnapshotRecord(manifest.sha256, manifest, now(), actor.pseudonym)):
+            uow.record(_created(manifest, actor))
+            uow.commit()
+    return manifest
+
+
+def _annotations(uow: UnitOfWork) -> Iterator[SnapshotEntry]:
+    for annotation in uow.annotations.latest():
+        yield _annotated(uow, annotation)
+
+
+def _first_answers(uow: UnitOfWork) -> Iterator[SnapshotEntry]:
+    for image in uow.images.gold():
+        annotation = uow.annotations.latest_of(image.id)
+        if annotation is not None:
+            yield _annotated(uow, annotation)
+    for image_id, correction in uow.corrections.latest():
+        image = uow.images.get(image_id)
+        if not image.gold:
+            yield SnapshotEntry(
+                image=image,
+                annotation_id=correction.id,
+                version=_FIRST_ANSWER_VERSION,
+                source=_FIRST_ANSWER_SOURCE,
+                boxes=correction.boxes,
+                reviewers=(correction.reviewer,),
+                prediction=uow.predictions.get(correction.prediction_id),
+            )
+
+
+def _annotated(uow: UnitOfWork, annotation: Annotation) -> SnapshotEntry:
+    prediction = None
+    if annotation.case_id is not None:
+        prediction = uow.predictions.get(uow.cases.get(annotation.case_id).prediction_id)
+    return SnapshotEntry(
+        image=uow.images.get(annotation.image_id),
+        annotation_id=annotation.id,
+        version=annotation.version,
+        source=annotation.source.value,
+        boxes=annotation.boxes,
+        reviewers=annotation.reviewers,
+        prediction=prediction,
+    )
+
+
+def _created(manifest: Manifest, actor: Actor) -> Event:
+    shards = (*manifest.image_shards, *manifest.annotation_shards)
+    return Event(
+        type="snapshot.created",
+        actor=actor,
+        subject={"snapshot_sha256": manifest.sha256, "labels": manifest.labels.value},
+        details={
+            "counts": dict(manifest.counts),
+            "shards": [{"path": shard.path, "sha256": shard.sha256} for shard in shards],
+        },
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_stage(main))

@@ -1,0 +1,59 @@
+"""``params.yaml``: what a training run may be told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from loop.errors import Misconfigured
+from train.paths import PARAMS
+
+
+class Params(BaseModel):
+    """Names in capitals are those of the older system, and what DVC overrides with ``-S``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    K_FOLDS: int = Field(5, ge=2, le=50)
+    EPOCHS: int = Field(50, ge=1)
+    BATCH_SIZE: int = Field(8, ge=1)
+    IMG_SIZE: int = Field(640, ge=32, multiple_of=32)
+    PATIENCE: int = Field(20, ge=0)
+    SEED: int = Field(0, ge=0)
+    # "champion" (its weights; from scratch while there is none), a .pt file, or an architecture
+    # .yaml to train from scratch.
+    BASE_MODEL: str = "champion"
+    # The architecture when there are no weights to start from.
+    ARCHITECTURE: str = "yolo11n.yaml"
+    VAL_FRACTION: float = Field(0.2, gt=0, lt=1)
+    CPUS_PER_FOLD: float = Field(1, gt=0)
+    GPUS_PER_FOLD: float = Field(0, ge=0)
+    # Hyperparameters of Ultralytics, by its names (lr0, mosaic, …).
+    train: dict[str, Any] = Field(default_factory=dict)
+
+
+def load_params(path: Path = PARAMS) -> Params:
+    """Read and check ``params.yaml``. Raises `Misconfigured` and names the parameter."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise Misconfigured(
+            f"There is no {path} in {Path.cwd()}.",
+            hint="Run this in a workspace; `secondlook init DIR` makes one.",
+        ) from None
+    except yaml.YAMLError as error:
+        raise Misconfigured(f"{path} is not YAML: {error}.") from error
+    if not isinstance(raw, dict):
+        raise Misconfigured(f"{path} must hold names and values.")
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise Misconfigured(
+            f"{path}: {name} = {first.get('input')!r}: {first['msg']}.",
+            hint=f"Known parameters: {', '.join(Params.model_fields)}.",
+        ) from error

@@ -1,0 +1,147 @@
+"""What a training leaves behind: its MLflow runs and its audit events."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loop.errors import Misconfigured
+from loop.events import Actor, Event, Outcome, Role
+from loop.ports import UnitsOfWork
+from store.tracking import EXPERIMENT, Tracking
+from store.workspace import Workspace
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+@dataclass(slots=True)
+class RunRecord:
+    """One training, from its start on: ``run_id`` in MLflow, ``cause`` the event that opened it.
+
+    Events are written before something happens outside the database and after it.
+    """
+
+    tracking: Tracking
+    units: UnitsOfWork
+    actor: Actor
+    noun: str
+    run_id: str
+    subject: dict[str, Any]
+    tags: dict[str, str]
+    cause: str = ""
+
+    def start(self, details: Mapping[str, Any]) -> None:
+        self.cause = self._event(f"{self.noun}.started", details, Outcome.INTENDED)
+
+    def end(self, details: Mapping[str, Any], failure: str = "") -> None:
+        """Close the run and the record, as failed if ``failure`` says why."""
+        self._close(self.run_id, failure)
+        outcome = Outcome.FAILED if failure else Outcome.DONE
+        self._event(f"{self.noun}.ended", details, outcome, failure)
+
+    def start_fold(self, fold: int, params: Mapping[str, Any], details: Mapping[str, Any]) -> str:
+        """Open the child run of a fold and return its id."""
+        tags = self.tags | {"loop.kind": "fold", "loop.fold": str(fold)}
+        run_id = self.tracking.start_run(
+            EXPERIMENT, f"fold {fold}", tags=tags, params=params, parent=self.run_id
+        )
+        subject = {"fold": fold, "fold_run_id": run_id}
+        self._event("fold.started", details, Outcome.INTENDED, subject=subject)
+        return run_id
+
+    def end_fold(
+        self, fold: int, run_id: str, details: Mapping[str, Any], failure: str = ""
+    ) -> None:
+        self._close(run_id, failure)
+        outcome = Outcome.FAILED if failure else Outcome.DONE
+        subject = {"fold": fold, "fold_run_id": run_id}
+        self._event("fold.ended", details, outcome, failure, subject=subject)
+
+    def note(self, type: str, subject: Mapping[str, Any], details: Mapping[str, Any]) -> None:
+        self._event(type, details, Outcome.DONE, subject=subject)
+
+    def _close(self, run_id: str, failure: str) -> None:
+        if failure:
+            self.tracking.set_tags(run_id, {"loop.failure": failure})
+        self.tracking.end_run(run_id, ok=not failure)
+
+    def _event(
+        self,
+        type: str,
+        details: Mapping[str, Any],
+        outcome: Outcome,
+        reason: str = "",
+        subject: Mapping[str, Any] | None = None,
+    ) -> str:
+        event = Event(
+            type=type,
+            actor=self.actor,
+            subject=self.subject | {"mlflow_run_id": self.run_id} | dict(subject or {}),
+            details=details,
+            outcome=outcome,
+            reason=reason,
+            cause=self.cause or None,
+        )
+        with self.units() as uow:
+            uow.record(event)
+            uow.commit()
+        return event.id
+
+
+def open_record(
+    tracking: Tracking,
+    units: UnitsOfWork,
+    *,
+    kind: str,
+    noun: str,
+    pseudonym: str,
+    subject: Mapping[str, Any],
+    tags: Mapping[str, str],
+    params: Mapping[str, Any],
+) -> RunRecord:
+    """Open the MLflow run of a training. ``kind`` is its tag ``loop.kind``."""
+    tracking.prepare()
+    cv_id = tags["loop.cv_id"]
+    run_id = tracking.start_run(
+        EXPERIMENT, f"{noun} {cv_id[:8]}", tags=dict(tags) | {"loop.kind": kind}, params=params
+    )
+    return RunRecord(
+        tracking,
+        units,
+        Actor(pseudonym, Role.ENGINEER),
+        noun,
+        run_id,
+        dict(subject),
+        dict(tags),
+    )
+
+
+def dvc_rev(folder: Path) -> str:
+    """The workspace's revision; empty where there is none to know."""
+    try:
+        return Workspace(folder).rev()
+    except Misconfigured:
+        return ""
+
+
+def code_version() -> str:
+    """The commit of this code (``-dirty`` with local changes), else the version of the package."""
+    tracked = _git("ls-files", "--error-unmatch", str(Path(__file__)))
+    commit = _git("rev-parse", "HEAD") if tracked else ""
+    if commit:
+        changed = _git("status", "--porcelain", "--untracked-files=no")
+        return f"{commit}-dirty" if changed else commit
+    return f"second-look {importlib.metadata.version('second-look')}"
+
+
+def _git(*arguments: str) -> str:
+    command: Sequence[str] = ["git", "-C", str(_PACKAGE), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:  # no git here
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,86 @@
+"""What a training run is told and what it tells, without any library behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from loop.errors import Misconfigured
+
+# What `train` in params.yaml may set, by Ultralytics' names. The rest is ours (paths, device,
+# seed, logging), or would load files and code (pretrained, augmentations, distill_model).
+HYPERPARAMETERS = frozenset(
+    {
+        *("optimizer", "lr0", "lrf", "momentum", "weight_decay", "cos_lr", "nbs"),
+        *("warmup_epochs", "warmup_momentum", "warmup_bias_lr", "dropout", "freeze", "multi_scale"),
+        *("box", "cls", "dfl", "cls_pw", "max_det"),
+        *("mosaic", "close_mosaic", "mixup", "cutmix", "copy_paste", "erasing", "bgr"),
+        *("hsv_h", "hsv_s", "hsv_v", "flipud", "fliplr"),
+        *("degrees", "translate", "scale", "shear", "perspective"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSpec:
+    """One training run. Raises `Misconfigured` for a hyperparameter that is not one.
+
+    ``base`` is a ``.pt`` to start from or an architecture ``.yaml`` to train from scratch.
+    ``image_size`` is the longer side in pixels; ``patience`` is how many epochs without a better
+    model end the run (0: none do). ``device`` is ``cpu`` or one CUDA index. Everything is written
+    below ``folder``, which must be this run's own. ``hyperparameters`` go by Ultralytics' names.
+    """
+
+    base: Path
+    folder: Path
+    epochs: int
+    batch_size: int
+    image_size: int
+    patience: int
+    seed: int
+    device: str = "cpu"
+    threads: int = 1
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.hyperparameters) - HYPERPARAMETERS)
+        if unknown:
+            raise Misconfigured(
+                f"params.yaml: train.{unknown[0]} is not a hyperparameter that can be set.",
+                hint=f"These can: {', '.join(sorted(HYPERPARAMETERS))}.",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class EpochReport:
+    """The state after ``epoch`` (from 1) of at most ``epochs``; ``finished`` if it was the last.
+
+    ``metrics``: ``map50``, ``map50_95``, ``precision``, ``recall`` and ``fitness`` on the
+    validation images, all in [0, 1], losses as ``train_…`` and ``val_…``, ``lr``, and ``seconds``
+    that the epoch took. ``last``, ``best`` and ``results`` are files of this state; they change
+    with the next epoch.
+    """
+
+    epoch: int
+    epochs: int
+    metrics: Mapping[str, float]
+    last: Path
+    best: Path
+    results: Path
+    finished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """``metrics`` are those of the file ``best``, measured again after training ended.
+
+    ``epochs`` were trained; the best model is from ``best_epoch`` (from 1).
+    """
+
+    best: Path
+    last: Path
+    metrics: Mapping[str, float]
+    epochs: int
+    best_epoch: int
