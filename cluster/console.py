@@ -22,7 +22,8 @@ from rich.text import Text
 
 from loop.errors import LoopError
 
-out = Console(soft_wrap=True)
+# Piped into a file or another program, tables keep their columns whole.
+out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, soft_wrap=True)
 
 

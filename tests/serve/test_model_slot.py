@@ -99,7 +99,7 @@ def test_a_model_that_cannot_be_loaded_leaves_the_old_one_and_its_reason() -> No
 
 def test_a_model_that_loads_but_cannot_detect_is_not_taken() -> None:
     class Broken(FakeDetector):
-        def detect(self, images: object) -> list[tuple[()]]:  # noqa: ARG002
+        def detect(self, images: object) -> list[tuple[()]]:
             raise RuntimeError("shapes do not match")
 
     slot = ModelSlot(lambda model: Broken("x") if model == TWO else FakeDetector("1"))
