@@ -78,7 +78,7 @@ def run_folds(
     storage = settings.home / "training"
     storage.mkdir(parents=True, exist_ok=True)
     own_ray = not settings.ray_address
-    with _connected(settings):
+    with _connected(settings, len(tasks)):
         if own_ray:  # a cluster may grow by what is asked of it
             _check_resources(resources)
         scratch = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=storage))
@@ -201,7 +201,7 @@ def _reason(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _connected(settings: Settings) -> Iterator[None]:
+def _connected(settings: Settings, folds: int) -> Iterator[None]:
     """A connection to the cluster of ``RAY_ADDRESS``, or a Ray of our own for as long as needed."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -209,10 +209,13 @@ def _connected(settings: Settings) -> Iterator[None]:
         if settings.ray_address:
             ray.init(address=settings.ray_address, **quiet)
         else:
+            cpus = psutil.cpu_count() or 1
             ray.init(
                 address="local",
-                num_cpus=psutil.cpu_count() or 1,
+                num_cpus=cpus,
                 include_dashboard=False,
+                # Ray warns on stdout at four times as many processes; a fold is four of them.
+                _system_config={"worker_maximum_startup_concurrency": max(cpus, folds + 1)},
                 **quiet,
             )
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:

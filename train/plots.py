@@ -33,7 +33,7 @@ def write_plots(
     ]
     parts = [
         # The library once, inline: the file is opened from disk and inside MLflow.
-        figure.to_html(full_html=False, include_plotlyjs=index == 0)
+        figure.to_html(full_html=False, include_plotlyjs=index == 0, default_height="450px")
         for index, figure in enumerate(figures)
     ]
     page = "<!doctype html><meta charset='utf-8'><title>Cross-validation</title>" + "".join(parts)
