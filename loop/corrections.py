@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,6 +10,7 @@ from typing import Any
 
 from loop.boxes import Box
 from loop.errors import InvalidAnswer
+from loop.events import canonical_json
 from loop.predictions import Detection, Prediction
 
 
@@ -125,6 +127,11 @@ class Correction:
             )
         check_boxes(self.boxes, width, height)
         check_origins(self.boxes, prediction)
+
+
+def digest_of_boxes(boxes: Iterable[FinalBox]) -> str:
+    """SHA-256 of the boxes' canonical JSON, in their order: what an audit event names them by."""
+    return hashlib.sha256(canonical_json([box.as_dict() for box in boxes])).hexdigest()
 
 
 def check_boxes(boxes: Iterable[FinalBox], width: int, height: int) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from loop.boxes import Box
 from loop.cases import Annotation, Case, CaseState, Source
-from loop.corrections import FinalBox, Origin, check_boxes
+from loop.corrections import FinalBox, Origin, check_boxes, digest_of_boxes
 from loop.errors import Conflict, InvalidBox
 from loop.events import Actor, Event, new_id, now
 from loop.images import Image
@@ -168,7 +168,11 @@ def add_truth(
             Event(
                 type="annotation.imported",
                 actor=actor,
-                subject={"image_id": image_id, "annotation_id": annotation.id},
+                subject={
+                    "image_id": image_id,
+                    "annotation_id": annotation.id,
+                    "boxes_sha256": digest_of_boxes(final),
+                },
                 details={"boxes": len(final), "gold": gold, "version": annotation.version},
             )
         )

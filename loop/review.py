@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 
 from loop.agreement import Agreement, AgreementSettings, Reason, compare_with_model
 from loop.cases import Annotation, Case, CaseState, SecondReview, Source
-from loop.corrections import Correction, FinalBox, Origin, check_boxes, check_origins
+from loop.corrections import (
+    Correction,
+    FinalBox,
+    Origin,
+    check_boxes,
+    check_origins,
+    digest_of_boxes,
+)
 from loop.errors import Conflict, InvalidAnswer, OwnCase
 from loop.events import Actor, Event, new_id, now
 from loop.ports import UnitOfWork, UnitsOfWork
@@ -77,6 +84,7 @@ def submit_first(
                 "review_id": case.id,
                 "prediction_id": prediction.id,
                 "correction_id": correction.id,
+                "boxes_sha256": digest_of_boxes(answer.boxes),
             },
             details={
                 "boxes": len(answer.boxes),
@@ -162,6 +170,7 @@ def submit_second(
                 "review_id": case.id,
                 "correction_id": first.id,
                 "second_review_id": review.id,
+                "boxes_sha256": digest_of_boxes(answer.final),
             },
             details={
                 "boxes": len(answer.final),
@@ -205,6 +214,7 @@ def _settle(
                 "image_id": case.image_id,
                 "review_id": case.id,
                 "annotation_id": annotation.id,
+                "boxes_sha256": digest_of_boxes(boxes),
             },
             details={
                 "boxes": len(boxes),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from loop.agreement import Reason
 from loop.boxes import Box
 from loop.cases import CaseState, Source
-from loop.corrections import FinalBox, Origin
+from loop.corrections import FinalBox, Origin, digest_of_boxes
 from loop.errors import Conflict, InvalidAnswer, NotFound, OwnCase
 from loop.events import Outcome
 from loop.intake import NewImage, Queued
@@ -96,6 +96,8 @@ def test_each_change_of_a_settled_case_has_its_event(clinic: Clinic, queued: Que
     assert submitted.details["active_seconds"] == 12.5
     assert submitted.details["second_review"] == []
     assert settled.subject["annotation_id"] == outcome.annotation.id
+    digest = digest_of_boxes(outcome.correction.boxes)
+    assert submitted.subject["boxes_sha256"] == settled.subject["boxes_sha256"] == digest
     assert {event.actor for event in (submitted, settled)} == {ANA}
     assert {event.outcome for event in (submitted, settled)} == {Outcome.DONE}
 
