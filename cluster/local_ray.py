@@ -14,6 +14,9 @@ from cluster.processes import descendants, end_processes
 from loop.errors import Unavailable
 from store.settings import Settings
 
+# Enough for Serve and a handful of folds.
+_STARTUP_CONCURRENCY = 8
+
 
 @dataclass(frozen=True, slots=True)
 class LocalRay:
@@ -29,7 +32,12 @@ class LocalRay:
 
 @contextmanager
 def local_ray(settings: Settings, dashboard_port: int) -> Iterator[LocalRay]:
-    """Start Ray on the loopback interface and end every process of it on the way out."""
+    """Start Ray and end every process of it on the way out.
+
+    Its dashboard listens on the settings' host. Ray's own ports listen on every interface, and
+    cannot be told otherwise (it turns 127.0.0.1 into the machine's address); they ask for the
+    token in ``~/.ray``.
+    """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # Read by Serve's controller and replicas, which inherit it from the head.
     os.environ.update(settings.environment())
@@ -39,10 +47,11 @@ def local_ray(settings: Settings, dashboard_port: int) -> Iterator[LocalRay]:
     try:
         ray.init(
             address="local",
-            _node_ip_address=settings.host,
             include_dashboard=True,
             dashboard_host=settings.host,
             dashboard_port=dashboard_port,
+            # Ray warns on stdout at four times as many processes; a fold is four of them.
+            _system_config={"worker_maximum_startup_concurrency": _STARTUP_CONCURRENCY},
             log_to_driver=False,
             logging_level=logging.ERROR,
         )

@@ -12,6 +12,7 @@ from typing import Any
 from loop.errors import Misconfigured
 from loop.events import Actor, Event, Outcome, Role
 from loop.ports import UnitsOfWork
+from store.audit_log import AuditLog
 from store.tracking import EXPERIMENT, Tracking
 from store.workspace import Workspace
 
@@ -27,6 +28,7 @@ class RunRecord:
 
     tracking: Tracking
     units: UnitsOfWork
+    log: AuditLog
     actor: Actor
     noun: str
     run_id: str
@@ -41,7 +43,7 @@ class RunRecord:
         """Close the run and the record, as failed if ``failure`` says why."""
         self._close(self.run_id, failure)
         outcome = Outcome.FAILED if failure else Outcome.DONE
-        self._event(f"{self.noun}.ended", details, outcome, failure)
+        self._tag(self.run_id, self._event(f"{self.noun}.ended", details, outcome, failure))
 
     def start_fold(self, fold: int, params: Mapping[str, Any], details: Mapping[str, Any]) -> str:
         """Open the child run of a fold and return its id."""
@@ -59,7 +61,8 @@ class RunRecord:
         self._close(run_id, failure)
         outcome = Outcome.FAILED if failure else Outcome.DONE
         subject = {"fold": fold, "fold_run_id": run_id}
-        self._event("fold.ended", details, outcome, failure, subject=subject)
+        event_id = self._event("fold.ended", details, outcome, failure, subject=subject)
+        self._tag(run_id, event_id)
 
     def note(self, type: str, subject: Mapping[str, Any], details: Mapping[str, Any]) -> None:
         self._event(type, details, Outcome.DONE, subject=subject)
@@ -68,6 +71,15 @@ class RunRecord:
         if failure:
             self.tracking.set_tags(run_id, {"loop.failure": failure})
         self.tracking.end_run(run_id, ok=not failure)
+
+    def _tag(self, run_id: str, event_id: str) -> None:
+        """Tell the run where its last event stands in the log, and what the log looked like."""
+        self.log.integrate()
+        tags = {
+            "audit.leaf_index": str(self.log.get(event_id).index),
+            "audit.checkpoint_sha256": self.log.head().sha256,
+        }
+        self.tracking.set_tags(run_id, tags)
 
     def _event(
         self,
@@ -95,6 +107,7 @@ class RunRecord:
 def open_record(
     tracking: Tracking,
     units: UnitsOfWork,
+    log: AuditLog,
     *,
     kind: str,
     noun: str,
@@ -112,6 +125,7 @@ def open_record(
     return RunRecord(
         tracking,
         units,
+        log,
         Actor(pseudonym, Role.ENGINEER),
         noun,
         run_id,

@@ -13,6 +13,7 @@ from loop.errors import BrokenRecord, LoopError, NotEnoughData, TrainingFailed
 from loop.events import new_id
 from loop.ports import UnitsOfWork
 from loop.snapshots import Labels
+from store.audit_log import open_audit_log
 from store.model_registry import ModelRegistry
 from store.settings import Settings
 from store.snapshot_files import Snapshot
@@ -236,6 +237,7 @@ def _open(plan: Plan, context: Context, base: Base) -> RunRecord:
     record = open_record(
         context.tracking,
         context.units,
+        open_audit_log(context.settings),
         kind=plan.kind,
         noun=plan.noun,
         pseudonym=context.settings.actor,

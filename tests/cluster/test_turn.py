@@ -174,3 +174,6 @@ def test_a_correction_reaches_the_served_model(
     ):
         assert types.index(earlier) < len(types) - 1 - types[::-1].index(later)
     assert types.count("fold.ended") == 2
+    leaves = [log.get(int(fold.tags["audit.leaf_index"])).event for fold in folds]
+    assert {leaf.type for leaf in leaves} == {"fold.ended"}
+    assert {leaf.subject["fold_run_id"] for leaf in leaves} == {fold.run_id for fold in folds}
