@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cluster.commands import audit, data, models, run, training
-from cluster.console import print_error
+from cluster.console import err, print_error
 from cluster.context import CommandLine
 from loop.errors import LoopError
 
@@ -48,6 +48,7 @@ def main() -> None:
         print_error(error, as_json="--json" in sys.argv)
         sys.exit(1)
     except KeyboardInterrupt:
+        err.print("Interrupted.")
         sys.exit(130)
 
 

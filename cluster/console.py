@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -42,6 +43,11 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
     for row in rows:
         table.add_row(*(Text("" if value is None else str(value)) for value in row))
     out.print(table)
+
+
+def program() -> str:
+    """How to call this program from here: by its path while its environment is not active."""
+    return "secondlook" if shutil.which("secondlook") else sys.argv[0]
 
 
 def when(at: str) -> str:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from cluster import models
-from cluster.console import out, print_table, progress
+from cluster.console import out, progress
 from cluster.demo_data import (
     GOLD_IMAGES,
     IMAGE_SIZE_PX,
@@ -26,9 +26,11 @@ from cluster.demo_data import (
     demo_images,
     demo_lock,
     empty_home,
+    is_demo_home,
     short_training,
     train_first_model,
 )
+from cluster.demo_report import show_summary
 from cluster.demo_traffic import Answer, post_images
 from cluster.local_ray import LocalRay, local_ray
 from cluster.processes import free_port
@@ -82,16 +84,21 @@ def run_demo(settings: Settings) -> dict[str, Any]:
 
 
 def prepare_demo(settings: Settings) -> list[DemoImage]:
-    """For ``up --demo``: a home with a weak champion, unless a demo has run there; returns images
-    that wait to be sent to the service."""
-    if open_model_registry(settings).find_alias(models.CHAMPION) is not None:
-        return []
+    """For ``up --demo``: see that its home has a champion; returns images that wait to be sent to
+    the service, none if a demo has sent them already."""
     with demo_lock(settings.home):
-        empty_home(settings.home)
-        turn = _Turn(settings)
-        turn.generate()
-        turn.train_first_model()
-        return turn.new
+        made = is_demo_home(settings.home)
+        if not made or open_model_registry(settings).find_alias(models.CHAMPION) is None:
+            empty_home(settings.home)
+            turn = _Turn(settings)
+            turn.generate()
+            turn.train_first_model()
+            return turn.new
+        with open_units_of_work(settings)() as uow:
+            if uow.cases.counts():
+                return []
+        with progress("Generating images") as step:
+            return demo_images(settings, "new", NEW_IMAGES, step)
 
 
 class _Turn:
@@ -153,7 +160,7 @@ class _Turn:
             "seconds": self._seconds,
         }
         (settings.home / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-        _show(settings, workspace, summary)
+        show_summary(settings, workspace, summary)
         return summary
 
     def generate(self) -> None:
@@ -221,7 +228,7 @@ class _Turn:
 
     def _freeze(self, ray: LocalRay) -> tuple[Workspace, str]:
         workspace = init_workspace(self._settings.home / "workspace")
-        workspace.set_params(PARAMS | {"ARCHITECTURE": str(demo_architecture())})
+        workspace.set_params(PARAMS | {"ARCHITECTURE": demo_architecture().name})
         workspace.repro(["kfold_data_formatting"], env=self._environment(ray))
         return workspace, workspace.commit("Freeze a snapshot and split it into folds")
 
@@ -280,47 +287,3 @@ def fill_queue(settings: Settings, images: Sequence[DemoImage]) -> None:
     if images:
         with progress("Sending generated images") as step:
             post_images(settings.api_url, "/v1/images", images, step)
-
-
-def _show(settings: Settings, workspace: Workspace, summary: dict[str, Any]) -> None:
-    print_table(
-        f"On {GOLD_IMAGES} gold images, over HTTP",
-        ["", "version", "mAP50", "mAP50-95"],
-        [
-            (
-                when,
-                summary[f"model_version_{version}"],
-                f"{summary[f'map50_{when}']:.3f}",
-                f"{summary[f'map50_95_{when}']:.3f}",
-            )
-            for when, version in (("before", "before"), ("after", "served"))
-        ],
-    )
-    print_table(
-        "Folds",
-        ["fold", "mAP50", "mAP50-95", "seconds"],
-        [
-            (fold["fold"], f"{fold['map50']:.3f}", f"{fold['map50_95']:.3f}", fold["seconds"])
-            for fold in summary["folds"]
-        ],
-    )
-    run_url = f"http://{settings.host}:{settings.mlflow_port}{_run_path(settings, summary)}"
-    lines = [
-        f"{summary['corrections']} corrections, {summary['second_reviews']} of them settled by a "
-        f"second reviewer; {summary['audit_events']} audit events, verified.",
-        "",
-        f"Summary       {settings.home / 'summary.json'}",
-        f"Results       {workspace.folder / 'media/runs/kfold/kfold_results.csv'}",
-        f"Snapshot      {summary['snapshot_sha256'][:12]}, DVC revision {summary['dvc_rev'][:12]}",
-        f"Audit log     secondlook --home {settings.home} audit tail",
-        "Look around   secondlook up --demo   (the app, the API, MLflow)",
-        f"MLflow run    {run_url}   (once that is up)",
-        f"It took       {summary['seconds']['total']} s",
-    ]
-    for line in lines:
-        out.print(line, highlight=False, markup=False)
-
-
-def _run_path(settings: Settings, summary: dict[str, Any]) -> str:
-    run = open_tracking(settings).run(summary["mlflow_run_id"])
-    return f"/#/experiments/{run.experiment_id}/runs/{summary['mlflow_run_id']}"

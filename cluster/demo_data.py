@@ -62,10 +62,14 @@ def demo_lock(home: Path) -> Iterator[None]:
         yield
 
 
+def is_demo_home(home: Path) -> bool:
+    return (home / _MARKER).exists()
+
+
 def empty_home(home: Path) -> None:
     """Empty the demo's home. Raises `Misconfigured` for a folder that no demo made."""
     if home.exists() and any(home.iterdir()):
-        if not (home / _MARKER).exists():
+        if not is_demo_home(home):
             raise Misconfigured(
                 f"{home} is not empty, and no demo made it.",
                 hint="The demo empties its home: move that folder away, or use another --home.",

@@ -13,6 +13,7 @@ from types import FrameType
 
 import httpx
 
+from cluster.console import program
 from cluster.local_ray import LocalRay, local_ray
 from cluster.processes import Child, require_free_port
 from cluster.running import end_running, find_running, forget_running, note_running
@@ -122,11 +123,11 @@ class _Parts:
         if model is None:
             lines += [
                 "  No model is in service. Register one from another terminal:",
-                "    secondlook models register WEIGHTS.pt --alias champion",
-                "  or look around with generated data: secondlook up --demo",
+                f"    {program()} models register WEIGHTS.pt --alias champion",
+                f"  or look around with generated data: {program()} up --demo",
                 "",
             ]
-        return "\n".join([*lines, "Ctrl-C, or `secondlook down`, ends all of it."])
+        return "\n".join([*lines, f"Ctrl-C, or `{program()} down`, ends all of it."])
 
     @property
     def _ui_url(self) -> str:
