@@ -38,9 +38,9 @@ def test_somebody_elses_folder_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_two_demos_do_not_share_a_home(tmp_path: Path) -> None:
-    with demo_lock(tmp_path / "demo"):
-        with pytest.raises(Conflict, match="running"), demo_lock(tmp_path / "demo"):
-            pass
+    home = tmp_path / "demo"
+    with demo_lock(home), pytest.raises(Conflict, match="running"), demo_lock(home):
+        pass
     with demo_lock(tmp_path / "demo"):
         pass
 
