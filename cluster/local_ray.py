@@ -39,8 +39,6 @@ def local_ray(settings: Settings, dashboard_port: int) -> Iterator[LocalRay]:
     token in ``~/.ray``.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    # Read by Serve's controller and replicas, which inherit it from the head.
-    os.environ.update(settings.environment())
     import ray  # takes a second, and few commands need it
 
     before = set(descendants(os.getpid()))

@@ -15,6 +15,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,9 @@ from PIL.WebPImagePlugin import WebPImageFile
 from loop.errors import InvalidImage, LoopError, TooLarge
 
 Pixels = NDArray[np.uint8]
+
+# Every type tells itself in fewer, DICOM after 128.
+_HEADER_BYTES = 256
 
 _JPEG = "image/jpeg"
 _PNG = "image/png"
@@ -123,6 +127,23 @@ def sanitise(data: bytes, limits: Limits) -> SanitisedImage:
             pixels = _array(_as_rgb(_upright(image)))
             clean = encode_png(pixels)
     return SanitisedImage(clean, media_type, pixels.shape[1], pixels.shape[0], pixels)
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Width and height in pixels, from the header alone and as they stand there: EXIF may turn
+    the image. Raises `InvalidImage`."""
+    try:
+        with path.open("rb") as file:
+            plugin, _ = _type_of(file.read(_HEADER_BYTES))
+            file.seek(0)
+            with plugin(file) as image:
+                return image.size
+    except LoopError:
+        raise
+    except Exception as error:  # see _opened
+        raise InvalidImage(
+            f"The image is damaged: {str(error) or type(error).__name__}.", code="truncated"
+        ) from error
 
 
 def encode_png(pixels: Pixels) -> bytes:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from PIL import Image, UnidentifiedImageError
-
 from loop.boxes import Box
 from loop.classes import ClassList
-from loop.errors import InvalidBox, InvalidDataset
+from loop.errors import InvalidBox, InvalidDataset, LoopError
+from store.image_codec import read_size
 
 Format = Literal["voc", "coco", "yolo"]
 
@@ -25,7 +23,6 @@ SUFFIXES = {
     "image/tiff": ".tif",
 }
 _IMAGE_SUFFIXES = frozenset([*SUFFIXES.values(), ".jpeg", ".tiff"])
-_PILLOW_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
 # An image's annotation file is a few kilobytes; this is a thousand times that.
 MAX_LABEL_BYTES = 8 * 1024 * 1024
 # A box of which less than this share lies in the image was not drawn on that image.
@@ -189,14 +186,9 @@ def usable_box(
 def image_size(path: Path) -> tuple[int, int]:
     """Width and height in pixels, from the image's header. Raises `InvalidDataset`."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # whoever decodes it has a limit of pixels
-            with Image.open(path, formats=_PILLOW_FORMATS) as image:
-                return image.size
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise InvalidDataset(f"{path.name} is not an image that can be read") from error
-    except Image.DecompressionBombError as error:
-        raise InvalidDataset(f"{path.name} has too many pixels") from error
+        return read_size(path)
+    except LoopError as error:
+        raise InvalidDataset(f"{path.name}: {error.message}") from error
 
 
 def find_images(folder: Path) -> dict[str, Path]:

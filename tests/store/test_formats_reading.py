@@ -215,6 +215,8 @@ def test_images_and_annotations_without_each_other_are_problems(tmp_path: Path) 
 def test_a_broken_image_is_a_problem(tmp_path: Path) -> None:
     root = voc(tmp_path, GOOD_VOC)
     put(root / "JPEGImages/a.jpg", b"GIF89a but not really")
+    assert "GIF files are not taken" in reasons(read_dataset(root, "voc", classes=None))[0]
+    put(root / "JPEGImages/a.jpg", b"a letter to the editor")
     assert "not an image" in reasons(read_dataset(root, "voc", classes=None))[0]
 
 
