@@ -123,8 +123,9 @@ def add_truth(
 ) -> Annotation | None:
     """Keep an image with boxes that need no review. None if it has the same annotation already.
 
-    An image that is annotated otherwise gets a new version. ``gold`` freezes it into the gold
-    set. Raises `Conflict` when a gold image would change, or a training image become gold.
+    An image that was imported with other boxes gets a new version. ``gold`` freezes it into the
+    gold set. Raises `Conflict` when a gold image or people's answer would change, or a training
+    image become gold.
     """
     image_id = images.put(new.data)
     final = tuple(
@@ -137,19 +138,7 @@ def add_truth(
         known = uow.images.find(image_id)
         if before is not None and before.boxes == final and known and known.gold == gold:
             return None
-        if known is not None and known.gold != gold and before is not None:
-            raise Conflict(
-                f"Image {image_id[:12]} is already {'in' if known.gold else 'outside'} the gold "
-                "set, and that cannot change once it is annotated.",
-                hint="Import gold images and training images from separate folders.",
-            )
-        if gold and before is None and uow.predictions.of_image(image_id):
-            raise Conflict(
-                f"Image {image_id[:12]} waits for review, which would change its boxes.",
-                hint="Take the gold set from images that were never sent to POST /v1/images.",
-            )
-        if before is not None and gold:
-            raise Conflict(f"Gold image {image_id[:12]} is frozen; its boxes cannot change.")
+        _refuse_change(uow, image_id, known, before, gold=gold)
         _known_or_new(uow, image_id, new)
         if gold:
             uow.images.mark_gold([image_id])
@@ -178,6 +167,32 @@ def add_truth(
         )
         uow.commit()
     return annotation
+
+
+def _refuse_change(
+    uow: UnitOfWork, image_id: str, known: Image | None, before: Annotation | None, *, gold: bool
+) -> None:
+    name = f"Image {image_id[:12]}"
+    if before is None:
+        if gold and uow.predictions.of_image(image_id):
+            raise Conflict(
+                f"{name} waits for review, which would change its boxes.",
+                hint="Take the gold set from images that were never sent to POST /v1/images.",
+            )
+        return
+    if known is not None and known.gold != gold:
+        raise Conflict(
+            f"{name} is already {'in' if known.gold else 'outside'} the gold set, and that cannot "
+            "change once it is annotated.",
+            hint="Import gold images and training images from separate folders.",
+        )
+    if gold:
+        raise Conflict(f"Gold image {image_id[:12]} is frozen; its boxes cannot change.")
+    if before.source is not Source.IMPORTED:
+        raise Conflict(
+            f"{name} has been reviewed by people since; an import does not override them.",
+            hint="Review it again in the app if the imported boxes are better.",
+        )
 
 
 def _known_or_new(uow: UnitOfWork, image_id: str, new: NewImage) -> Image:

@@ -124,6 +124,18 @@ def test_other_truth_makes_the_next_version(clinic: Clinic) -> None:
     assert second.version == 2
 
 
+def test_an_import_does_not_override_what_people_settled(clinic: Clinic) -> None:
+    queued = clinic.queue()
+    answer = FirstAnswer((accepted(SURE), accepted(UNSURE)))
+    settled = submit_first(
+        clinic.units, queued.review_id, answer, actor=ANA, settings=SETTINGS
+    ).annotation
+    with pytest.raises(Conflict, match="reviewed by people"):
+        _add(clinic)
+    with clinic.units() as uow:
+        assert uow.annotations.latest_of(queued.image_id) == settled
+
+
 def test_an_image_that_shows_nothing_is_truth_too(clinic: Clinic) -> None:
     annotation = _add(clinic, boxes=())
     assert annotation is not None
