@@ -13,6 +13,9 @@ from cluster.console import err, print_error
 from cluster.context import CommandLine
 from loop.errors import LoopError
 
+# What Typer makes of Ctrl-C: 128 and the signal's number.
+_INTERRUPTED = 130
+
 app = typer.Typer(
     name="secondlook",
     help="Every detection gets a second look: detect, correct, train, promote, on the record.",
@@ -41,15 +44,16 @@ audit.add_to(app)
 
 
 def main() -> None:
-    """Entry point. A `LoopError` becomes a message and exit code 1; Ctrl-C is 130."""
+    """Entry point. A `LoopError` becomes a message and exit code 1."""
     try:
         app()
     except LoopError as error:
         print_error(error, as_json="--json" in sys.argv)
         sys.exit(1)
-    except KeyboardInterrupt:
-        err.print("Interrupted.")
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            err.print("Interrupted.")
+        raise
 
 
 if __name__ == "__main__":
