@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
@@ -38,6 +39,7 @@ _IDENTITY = {"user.name": "second-look", "user.email": "second-look@localhost"}
 _GIT_POINTERS = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"})
 # Stages save what they have when they are interrupted; Ray takes its time to end.
 _SECONDS_TO_END = 60
+_STEP_SECONDS = 0.2
 
 
 def init_workspace(folder: Path) -> Workspace:
@@ -223,14 +225,29 @@ def _run_as_group(command: Sequence[str], folder: Path, env: Mapping[str, str]) 
         command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=2, process_group=0
     ) as process:
         try:
-            return process.wait()
+            return _wait(process)
         except BaseException:
-            os.killpg(process.pid, signal.SIGINT)
+            _signal_group(process, signal.SIGINT)
             try:
                 process.wait(_SECONDS_TO_END)
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
+                _signal_group(process, signal.SIGKILL)
             raise
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    """Wait in short steps: with threads about (Ray's), Ctrl-C may be delivered to another one,
+    and would not end a wait of this one before the process has ended by itself."""
+    while True:
+        try:
+            return process.wait(_STEP_SECONDS)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it ended in the meantime
+        os.killpg(process.pid, number)
 
 
 def _set(params: Any, name: str, value: Any) -> None:
