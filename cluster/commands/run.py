@@ -42,9 +42,9 @@ def up(
 
 
 def down(context: typer.Context, json: JsonOption = False) -> None:
-    """End everything that `up` started in this home, with no process left behind."""
-    settings = settings_to_read(context)
-    stopped = end_running(settings)
+    """End everything that `up` (or else `up --demo`) started in this home, all processes of it."""
+    settings = settings_of(context)
+    stopped = end_running(settings) or end_running(load_settings(settings.home / DEMO_HOME))
     if json:
         print_json({"stopped": stopped})
     else:
