@@ -9,6 +9,7 @@ from pathlib import Path
 
 from loop.errors import BrokenRecord, Misconfigured, NotFound, Unavailable
 from loop.images import is_sha256
+from store.durable import sync
 from store.settings import Settings
 
 
@@ -95,7 +96,7 @@ def _holds(path: Path, data: bytes) -> bool:
 def _write(path: Path, data: bytes) -> None:
     if not path.parent.is_dir():
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sync_folder(path.parent.parent)
+        sync(path.parent.parent)
     descriptor, name = tempfile.mkstemp(prefix=".new-", dir=path.parent)
     draft = Path(name)
     try:
@@ -107,13 +108,4 @@ def _write(path: Path, data: bytes) -> None:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """So that the new name, too, survives a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(path.parent)

@@ -7,7 +7,6 @@ give the same bytes with the same version of PyArrow (its version stands in the 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 
 from loop.errors import BrokenRecord
 from loop.snapshots import Manifest, Shard
+from store.durable import sync
 from store.snapshot_rows import Row
 
 # A shard of this size is quick to fetch and to check, and one lost upload costs little.
@@ -159,9 +159,9 @@ class _ShardWriter:
         digest = sha256_of_file(self._partial)
         size = self.bytes
         path = self._snapshot / f"{self._name}-{digest[:8]}.parquet"
-        _sync(self._partial)
+        sync(self._partial)
         self._partial.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
         return Shard(path.relative_to(self._snapshot).as_posix(), digest, size, self._rows)
 
 
@@ -205,9 +205,9 @@ def write_durably(path: Path, data: bytes) -> None:
     """Replace ``path`` in one step; it is on the disk when this returns."""
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(data)
-    _sync(partial)
+    sync(partial)
     partial.replace(path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def sha256_of_file(path: Path) -> str:
@@ -226,11 +226,3 @@ def _translated(shard: Shard, read: Callable[[], Any]) -> Any:
         raise BrokenRecord(
             f"Shard {shard.path} cannot be read: {error}.", hint=FETCH_AGAIN
         ) from error
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
