@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 
 from cluster.console import err
-from cluster.models import Swap
 from cluster.running import find_running
 from cluster.service import service_swap
 from loop.events import Actor, Role
+from loop.promoting import Swap
 from store.settings import Settings, load_settings
 
 DEMO_HOME = Path("demo")

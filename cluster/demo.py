@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from cluster import models
+from cluster import registering
 from cluster.console import out, progress
 from cluster.demo_data import (
     GOLD_IMAGES,
@@ -35,6 +35,7 @@ from cluster.demo_traffic import Answer, post_images
 from cluster.local_ray import LocalRay, local_ray
 from cluster.processes import free_port
 from cluster.service import SWAP_SECONDS, service_swap
+from loop import promoting
 from loop.agreement import LabelledBox
 from loop.errors import TrainingFailed
 from loop.events import Actor, Role
@@ -88,7 +89,7 @@ def prepare_demo(settings: Settings) -> list[DemoImage]:
     the service, none if a demo has sent them already."""
     with demo_lock(settings.home):
         made = is_demo_home(settings.home)
-        if not made or open_model_registry(settings).find_alias(models.CHAMPION) is None:
+        if not made or open_model_registry(settings).find_alias(promoting.CHAMPION) is None:
             empty_home(settings.home)
             turn = _Turn(settings)
             turn.generate()
@@ -174,12 +175,12 @@ class _Turn:
         """Register a weak champion, and with its classes known, freeze the gold set."""
         with self._step("train_first_model", "2/8 Training a weak first model") as step:
             weights = train_first_model(self._settings, self._pilot, step)
-            champion = models.register(
+            champion = registering.register(
                 self._units,
                 self._registry,
                 weights,
                 config_dir=self._settings.home / "ultralytics",
-                alias=models.CHAMPION,
+                alias=promoting.CHAMPION,
                 actor=ENGINEER,
             )
             images = open_image_store(self._settings)
@@ -240,7 +241,7 @@ class _Turn:
         return result
 
     def _promote(self, ray: LocalRay) -> None:
-        candidate = self._registry.resolve(models.CANDIDATE)
+        candidate = self._registry.resolve(promoting.CANDIDATE)
         with self._units() as uow:
             promotion = uow.promotions.find(candidate.name, candidate.version)
         if promotion is None or promotion.decision.verdict is not Verdict.PROMOTE:
@@ -249,7 +250,7 @@ class _Turn:
                 f"The gate did not let the candidate pass: {reasons}",
                 hint=f"Look at the folds in {self._settings.home / 'workspace'}.",
             )
-        models.approve(
+        promoting.approve(
             self._units,
             candidate,
             actor=APPROVER,
@@ -257,7 +258,7 @@ class _Turn:
         )
 
         swap = service_swap(self._settings, ray.dashboard_url, self._settings.api_url)
-        models.promote(self._units, self._registry, candidate, actor=APPROVER, swap=swap)
+        promoting.promote(self._units, self._registry, candidate, actor=APPROVER, swap=swap)
 
     def _score(self, answers: Sequence[Answer]) -> AveragePrecision:
         truth = [

@@ -10,8 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from cluster.models import classes_event
-from loop.classes import ClassList
+from loop.classes import ClassList, classes_event
 from loop.errors import InvalidImage, InvalidInput, LoopError
 from loop.events import Actor, Event, new_id
 from loop.intake import NewImage, TrueBox, add_truth, queue_image

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cluster.models import CHAMPION, Swap
 from loop.errors import LoopError
 from loop.predictions import ModelRef
+from loop.promoting import CHAMPION, Swap
 from serve.release import swap, wait_until_served
 from store.model_registry import open_model_registry
 from store.settings import Settings
@@ -14,7 +14,7 @@ SWAP_SECONDS = 120.0
 
 
 def service_swap(settings: Settings, dashboard_url: str, api_url: str) -> Swap:
-    """How `cluster.models` swaps a model in. If the new one does not serve, the service is told
+    """How `loop.promoting` swaps a model in. If the new one does not serve, the service is told
     to keep to the champion, also when a replica starts again."""
 
     def swap_in(model: ModelRef) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from loop.errors import InvalidInput
+from loop.events import Actor, Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +46,7 @@ class ClassList:
             raise InvalidInput(
                 f"There is no class {name!r}.", hint=f"Known classes: {', '.join(self.names)}."
             ) from None
+
+
+def classes_event(classes: ClassList, actor: Actor) -> Event:
+    return Event(type="classes.defined", actor=actor, subject={"classes": list(classes)})

@@ -16,7 +16,7 @@ from loop.classes import ClassList
 from loop.corrections import Correction
 from loop.events import Event
 from loop.images import Image
-from loop.predictions import Prediction
+from loop.predictions import ModelRef, Prediction
 from loop.promotions import Promotion
 from loop.snapshots import SnapshotRecord
 
@@ -151,3 +151,11 @@ class ImageStore(Protocol):
 
     def get(self, image_id: str) -> bytes:
         """Raises `NotFound`; `BrokenRecord` when the bytes no longer match their id."""
+
+
+class Aliases(Protocol):
+    """Which registered model version an alias (``champion``, ``candidate``…) means."""
+
+    def find_alias(self, alias: str) -> ModelRef | None: ...
+    def set_alias(self, alias: str, ref: ModelRef) -> None: ...
+    def delete_alias(self, alias: str) -> None: ...

@@ -11,9 +11,16 @@ from sqlalchemy import Engine
 from loop.errors import LoopError
 from loop.events import Event
 from loop.ports import UnitOfWork, UnitsOfWork
-from store import repositories
 from store.audit_log import AuditLog
 from store.database import migrate, open_engine
+from store.repositories.intake import SqlClasses, SqlImages, SqlPredictions
+from store.repositories.models import SqlPromotions, SqlSnapshots
+from store.repositories.review import (
+    SqlAnnotations,
+    SqlCases,
+    SqlCorrections,
+    SqlSecondReviews,
+)
 from store.settings import Settings
 from store.transaction import Transaction
 
@@ -26,15 +33,15 @@ class SqlUnitOfWork:
     def __init__(self, transaction: Transaction, log: AuditLog) -> None:
         self._transaction = transaction
         self._log = log
-        self.images = repositories.SqlImages(transaction)
-        self.predictions = repositories.SqlPredictions(transaction)
-        self.cases = repositories.SqlCases(transaction)
-        self.corrections = repositories.SqlCorrections(transaction)
-        self.second_reviews = repositories.SqlSecondReviews(transaction)
-        self.annotations = repositories.SqlAnnotations(transaction)
-        self.classes = repositories.SqlClasses(transaction)
-        self.snapshots = repositories.SqlSnapshots(transaction)
-        self.promotions = repositories.SqlPromotions(transaction)
+        self.images = SqlImages(transaction)
+        self.predictions = SqlPredictions(transaction)
+        self.cases = SqlCases(transaction)
+        self.corrections = SqlCorrections(transaction)
+        self.second_reviews = SqlSecondReviews(transaction)
+        self.annotations = SqlAnnotations(transaction)
+        self.classes = SqlClasses(transaction)
+        self.snapshots = SqlSnapshots(transaction)
+        self.promotions = SqlPromotions(transaction)
 
     def record(self, event: Event) -> None:
         self._transaction.put_into_outbox(event.canonical().decode())

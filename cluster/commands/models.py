@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from cluster import models
+from cluster import registering
 from cluster.console import out, print_json, print_table, progress, when
 from cluster.context import JsonOption, engineer, running_swap, settings_of, settings_to_read
+from loop import promoting
 from loop.errors import InvalidInput
 from loop.events import Actor, Role
 from loop.promotions import Promotion
@@ -100,16 +101,16 @@ def register(
     context: typer.Context,
     weights: Annotated[Path, typer.Argument(help="A YOLO .pt file.")],
     alias: Annotated[str, typer.Option(help="champion (only the first) or candidate.")] = (
-        models.CANDIDATE
+        promoting.CANDIDATE
     ),
     json: JsonOption = False,
 ) -> None:
     """Bring weights from outside into the registry; their classes become this home's."""
-    if alias not in (models.CHAMPION, models.CANDIDATE):
+    if alias not in (promoting.CHAMPION, promoting.CANDIDATE):
         raise InvalidInput(f"There is no alias {alias!r}.", hint="Use champion or candidate.")
     settings = settings_of(context)
     with progress(f"Registering {weights.name}"):
-        ref = models.register(
+        ref = registering.register(
             open_units_of_work(settings),
             open_model_registry(settings),
             weights,
@@ -152,7 +153,7 @@ def approve(
 ) -> None:
     """A person's decision on a measured candidate."""
     settings = settings_of(context)
-    promotion = models.approve(
+    promotion = promoting.approve(
         open_units_of_work(settings),
         open_model_registry(settings).resolve(version),
         actor=Actor(by or settings.actor, Role.ENGINEER),
@@ -177,7 +178,7 @@ def promote(
     registry = open_model_registry(settings)
     ref = registry.resolve(version)
     swap = running_swap(settings)
-    promotion = models.promote(
+    promotion = promoting.promote(
         open_units_of_work(settings),
         registry,
         ref,
@@ -201,7 +202,7 @@ def rollback(
 ) -> None:
     """Put the previous champion back into service."""
     settings = settings_of(context)
-    ref = models.roll_back(
+    ref = promoting.roll_back(
         open_units_of_work(settings),
         open_model_registry(settings),
         actor=Actor(by or settings.actor, Role.ENGINEER),

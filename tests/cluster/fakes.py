@@ -18,7 +18,7 @@ def model(version: str) -> ModelRef:
 
 
 class FakeRegistry:
-    """The part of `store.model_registry.ModelRegistry` that `cluster.models` uses."""
+    """The part of `store.model_registry.ModelRegistry` that `loop.promoting` uses."""
 
     def __init__(self, **aliases: ModelRef) -> None:
         self.aliases = dict(aliases)

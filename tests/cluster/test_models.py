@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster import models
+from cluster import registering
+from loop import promoting
 from loop.errors import Conflict, InvalidInput, NotFound, Unavailable
 from loop.events import Actor, Event, Outcome, Role
 from loop.ports import UnitsOfWork
@@ -39,14 +40,14 @@ def propose(units: UnitsOfWork, candidate: str, champion: str | None, **options:
 
 @pytest.fixture
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(models, "load_classes", lambda weights, config_dir: CLASSES)
+    monkeypatch.setattr(registering, "load_classes", lambda weights, config_dir: CLASSES)
     path = tmp_path / "weights.pt"
     path.write_bytes(b"weights")
     return path
 
 
 def register(units: UnitsOfWork, registry: FakeRegistry, weights: Path, alias: str) -> None:
-    models.register(
+    registering.register(
         units,
         registry,  # type: ignore[arg-type]
         weights,
@@ -85,7 +86,7 @@ def test_a_model_with_other_classes_is_refused(
     registry = FakeRegistry()
     register(units, registry, weights, "champion")
     other = type(CLASSES)(("cell", "ring"))
-    monkeypatch.setattr(models, "load_classes", lambda weights, config_dir: other)
+    monkeypatch.setattr(registering, "load_classes", lambda weights, config_dir: other)
     with pytest.raises(Conflict, match="ring"):
         register(units, registry, weights, "candidate")
 
@@ -101,8 +102,8 @@ def test_an_approved_candidate_is_served_before_the_alias_moves(
     registry = FakeRegistry(champion=model("1"), candidate=model("2"))
     service = FakeService(model("1"))
     propose(units, "2", "1")
-    models.approve(units, model("2"), actor=ENGINEER, reason="better")
-    promoted = models.promote(units, registry, model("2"), actor=ENGINEER, swap=service.swap)  # type: ignore[arg-type]
+    promoting.approve(units, model("2"), actor=ENGINEER, reason="better")
+    promoted = promoting.promote(units, registry, model("2"), actor=ENGINEER, swap=service.swap)  # type: ignore[arg-type]
     assert promoted.state is PromotionState.PROMOTED
     assert service.serving == model("2")
     assert registry.aliases == {"champion": model("2"), "previous": model("1")}
@@ -119,9 +120,9 @@ def test_a_model_that_does_not_load_leaves_everything_as_it_was_and_is_on_record
     registry = FakeRegistry(champion=model("1"), candidate=model("2"))
     service = FakeService(model("1"), refuses=frozenset({"2"}))
     propose(units, "2", "1")
-    models.approve(units, model("2"), actor=ENGINEER, reason="better")
+    promoting.approve(units, model("2"), actor=ENGINEER, reason="better")
     with pytest.raises(Unavailable):
-        models.promote(units, registry, model("2"), actor=ENGINEER, swap=service.swap)  # type: ignore[arg-type]
+        promoting.promote(units, registry, model("2"), actor=ENGINEER, swap=service.swap)  # type: ignore[arg-type]
     assert service.serving == model("1")
     assert registry.aliases == {"champion": model("1"), "candidate": model("2")}
     assert events(settings)[-1] == ("promotion.ended", Outcome.FAILED)
@@ -134,11 +135,11 @@ def test_a_model_that_does_not_load_leaves_everything_as_it_was_and_is_on_record
 def test_a_failed_promotion_can_be_tried_again(units: UnitsOfWork) -> None:
     registry = FakeRegistry(champion=model("1"), candidate=model("2"))
     propose(units, "2", "1")
-    models.approve(units, model("2"), actor=ENGINEER, reason="better")
+    promoting.approve(units, model("2"), actor=ENGINEER, reason="better")
     broken = FakeService(model("1"), refuses=frozenset({"2"}))
     with pytest.raises(Unavailable):
-        models.promote(units, registry, model("2"), actor=ENGINEER, swap=broken.swap)  # type: ignore[arg-type]
-    models.promote(units, registry, model("2"), actor=ENGINEER, swap=None)  # type: ignore[arg-type]
+        promoting.promote(units, registry, model("2"), actor=ENGINEER, swap=broken.swap)  # type: ignore[arg-type]
+    promoting.promote(units, registry, model("2"), actor=ENGINEER, swap=None)  # type: ignore[arg-type]
     assert registry.aliases["champion"] == model("2")
 
 
@@ -146,31 +147,31 @@ def test_nothing_is_promoted_without_a_person(units: UnitsOfWork) -> None:
     registry = FakeRegistry(champion=model("1"), candidate=model("2"))
     propose(units, "2", "1")
     with pytest.raises(Conflict, match="not approved"):
-        models.promote(units, registry, model("2"), actor=ENGINEER, swap=None)  # type: ignore[arg-type]
+        promoting.promote(units, registry, model("2"), actor=ENGINEER, swap=None)  # type: ignore[arg-type]
     assert registry.aliases["champion"] == model("1")
 
 
 def test_a_candidate_that_was_never_measured_cannot_be_approved(units: UnitsOfWork) -> None:
     with pytest.raises(NotFound, match="not been measured"):
-        models.approve(units, model("2"), actor=ENGINEER, reason="better")
+        promoting.approve(units, model("2"), actor=ENGINEER, reason="better")
 
 
 def test_a_decision_needs_a_reason(units: UnitsOfWork) -> None:
     propose(units, "2", "1")
     with pytest.raises(InvalidInput, match="reason"):
-        models.approve(units, model("2"), actor=ENGINEER, reason="  ")
+        promoting.approve(units, model("2"), actor=ENGINEER, reason="  ")
 
 
 def test_a_refused_candidate_stays_refused(units: UnitsOfWork) -> None:
     propose(units, "2", "1")
-    models.approve(units, model("2"), actor=ENGINEER, reason="misses rods", refuse=True)
+    promoting.approve(units, model("2"), actor=ENGINEER, reason="misses rods", refuse=True)
     with pytest.raises(Conflict):
-        models.approve(units, model("2"), actor=ENGINEER, reason="on second thought")
+        promoting.approve(units, model("2"), actor=ENGINEER, reason="on second thought")
 
 
 def test_overruling_the_gate_is_on_record(settings: Settings, units: UnitsOfWork) -> None:
     propose(units, "2", "1", verdict=Verdict.REFUSE)
-    models.approve(units, model("2"), actor=ENGINEER, reason="the gold set is too old")
+    promoting.approve(units, model("2"), actor=ENGINEER, reason="the gold set is too old")
     (approval,) = open_audit_log(settings).tail(1)
     assert approval.event.details["overrules_the_gate"] is True
     assert approval.event.reason == "the gold set is too old"
@@ -179,7 +180,7 @@ def test_overruling_the_gate_is_on_record(settings: Settings, units: UnitsOfWork
 def test_rolling_back_swaps_champion_and_previous(settings: Settings, units: UnitsOfWork) -> None:
     registry = FakeRegistry(champion=model("2"), previous=model("1"))
     service = FakeService(model("2"))
-    models.roll_back(units, registry, actor=ENGINEER, reason="misses rods", swap=service.swap)  # type: ignore[arg-type]
+    promoting.roll_back(units, registry, actor=ENGINEER, reason="misses rods", swap=service.swap)  # type: ignore[arg-type]
     assert service.serving == model("1")
     assert registry.aliases == {"champion": model("1"), "previous": model("2")}
     assert events(settings)[-1] == ("model.rolled_back", Outcome.DONE)
@@ -188,4 +189,4 @@ def test_rolling_back_swaps_champion_and_previous(settings: Settings, units: Uni
 def test_there_is_nothing_to_roll_back_to_before_the_first_promotion(units: UnitsOfWork) -> None:
     registry = FakeRegistry(champion=model("1"))
     with pytest.raises(NotFound, match="no previous"):
-        models.roll_back(units, registry, actor=ENGINEER, reason="x", swap=None)  # type: ignore[arg-type]
+        promoting.roll_back(units, registry, actor=ENGINEER, reason="x", swap=None)  # type: ignore[arg-type]

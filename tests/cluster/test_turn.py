@@ -11,10 +11,11 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 
-from cluster import models
+from cluster import registering
 from cluster.local_ray import LocalRay, local_ray
 from cluster.processes import free_port
 from cluster.service import service_swap
+from loop import promoting
 from loop.boxes import Box
 from loop.corrections import FinalBox, Origin
 from loop.events import Actor, Role, new_id
@@ -48,7 +49,7 @@ def served(settings: Settings, tmp_path: Path) -> Iterator[tuple[Settings, Local
     weights = write_checkpoint(
         tmp_path / "first.pt", config_dir=settings.home / "ultralytics", names=CLASSES.names
     )
-    champion = models.register(
+    champion = registering.register(
         open_units_of_work(settings),
         open_model_registry(settings),
         weights,
@@ -148,9 +149,9 @@ def test_a_correction_reaches_the_served_model(
     assert promotion.candidate_score.images == 1
 
     # A person lets it pass although nothing was learnt in one epoch, and it is served.
-    models.approve(units, candidate, actor=ENGINEER, reason="this is a test")
+    promoting.approve(units, candidate, actor=ENGINEER, reason="this is a test")
     swap = service_swap(settings, ray.dashboard_url, settings.api_url)
-    models.promote(units, registry, candidate, actor=ENGINEER, swap=swap)
+    promoting.promote(units, registry, candidate, actor=ENGINEER, swap=swap)
     assert post(settings, "/v1/detect", images[0])["model"]["version"] == candidate.version
 
     # The whole way is on record.

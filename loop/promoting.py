@@ -1,84 +1,21 @@
-"""A model's way into service: registered, approved by a person, promoted, rolled back."""
+"""A model's way into service: approved by a person, promoted, rolled back."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from detector.yolo import load_classes
-from loop.classes import ClassList
 from loop.errors import Conflict, InvalidInput, LoopError, NotFound
 from loop.events import Actor, Event, Outcome, now
-from loop.ports import UnitsOfWork
+from loop.ports import Aliases, UnitsOfWork
 from loop.predictions import ModelRef
 from loop.promotions import Promotion, PromotionState, Verdict
-from store.model_registry import ModelRegistry
 
 CHAMPION, CANDIDATE, PREVIOUS = "champion", "candidate", "previous"
 
 # Puts a model into the running service and returns when it serves; raises LoopError if it does
 # not. None in its place means that no service is running.
 Swap = Callable[[ModelRef], None]
-
-
-def register(
-    units: UnitsOfWork,
-    registry: ModelRegistry,
-    weights: Path,
-    *,
-    config_dir: Path,
-    alias: str,
-    actor: Actor,
-    swap: Swap | None = None,
-) -> ModelRef:
-    """Bring weights from outside into the registry, as the first champion or as a candidate.
-
-    Once there is a champion, the next one comes through approval: raises `Conflict`.
-    """
-    if not weights.is_file():
-        raise NotFound(f"There is no file {weights}.", hint="Give the path of a .pt file.")
-    if alias == CHAMPION and registry.find_alias(CHAMPION) is not None:
-        raise Conflict(
-            "There is a champion already.",
-            hint="Register it with --alias candidate, then: secondlook models compare, approve, "
-            "promote.",
-        )
-    classes = load_classes(weights, config_dir)
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    with units() as uow:
-        known = uow.classes.find()
-        if known is not None and known != classes:
-            raise Conflict(
-                f"The model knows the classes {', '.join(classes)}; here they are "
-                f"{', '.join(known)}.",
-                hint="A home has one class list. Use another SECONDLOOK_HOME for other classes.",
-            )
-        if known is None:
-            uow.classes.set(classes)
-            uow.record(classes_event(classes, actor))
-        uow.record(
-            Event(
-                type="model.registering",
-                actor=actor,
-                subject={"model_sha256": digest},
-                details={"alias": alias},
-                outcome=Outcome.INTENDED,
-            )
-        )
-        uow.commit()
-    ref = registry.register(weights, classes=classes, run_id=None, tags={"loop.source": "import"})
-    registry.set_alias(alias, ref)
-    _record(units, "model.registered", actor, ref, details={"alias": alias})
-    if alias == CHAMPION and swap is not None:
-        swap(ref)
-        _record(units, "model.served", actor, ref)
-    return ref
-
-
-def classes_event(classes: ClassList, actor: Actor) -> Event:
-    return Event(type="classes.defined", actor=actor, subject={"classes": list(classes)})
 
 
 def approve(
@@ -114,7 +51,7 @@ def approve(
 
 def promote(
     units: UnitsOfWork,
-    registry: ModelRegistry,
+    registry: Aliases,
     ref: ModelRef,
     *,
     actor: Actor,
@@ -150,7 +87,7 @@ def promote(
 
 def roll_back(
     units: UnitsOfWork,
-    registry: ModelRegistry,
+    registry: Aliases,
     *,
     actor: Actor,
     reason: str,
@@ -166,18 +103,20 @@ def roll_back(
             hint="secondlook models list shows every version.",
         )
     details: dict[str, Any] = {"from": champion.as_dict() if champion else None}
-    _record(units, "model.rollback_started", actor, previous, details, reason, Outcome.INTENDED)
+    record_model(
+        units, "model.rollback_started", actor, previous, details, reason, Outcome.INTENDED
+    )
     try:
         if swap is not None:
             swap(previous)
     except LoopError as error:
         details["error"] = error.message
-        _record(units, "model.rolled_back", actor, previous, details, reason, Outcome.FAILED)
+        record_model(units, "model.rolled_back", actor, previous, details, reason, Outcome.FAILED)
         raise
     registry.set_alias(CHAMPION, previous)
     if champion is not None:
         registry.set_alias(PREVIOUS, champion)
-    _record(units, "model.rolled_back", actor, previous, details, reason)
+    record_model(units, "model.rolled_back", actor, previous, details, reason)
     return previous
 
 
@@ -231,7 +170,7 @@ def _event(
     )
 
 
-def _record(
+def record_model(
     units: UnitsOfWork,
     type: str,
     actor: Actor,

@@ -1,0 +1,69 @@
+"""Weights from outside, into the registry."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from detector.yolo import load_classes
+from loop.classes import classes_event
+from loop.errors import Conflict, NotFound
+from loop.events import Actor, Event, Outcome
+from loop.ports import UnitsOfWork
+from loop.predictions import ModelRef
+from loop.promoting import CHAMPION, Swap, record_model
+from store.model_registry import ModelRegistry
+
+
+def register(
+    units: UnitsOfWork,
+    registry: ModelRegistry,
+    weights: Path,
+    *,
+    config_dir: Path,
+    alias: str,
+    actor: Actor,
+    swap: Swap | None = None,
+) -> ModelRef:
+    """Bring weights from outside into the registry, as the first champion or as a candidate.
+
+    Once there is a champion, the next one comes through approval: raises `Conflict`.
+    """
+    if not weights.is_file():
+        raise NotFound(f"There is no file {weights}.", hint="Give the path of a .pt file.")
+    if alias == CHAMPION and registry.find_alias(CHAMPION) is not None:
+        raise Conflict(
+            "There is a champion already.",
+            hint="Register it with --alias candidate, then: secondlook models compare, approve, "
+            "promote.",
+        )
+    classes = load_classes(weights, config_dir)
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    with units() as uow:
+        known = uow.classes.find()
+        if known is not None and known != classes:
+            raise Conflict(
+                f"The model knows the classes {', '.join(classes)}; here they are "
+                f"{', '.join(known)}.",
+                hint="A home has one class list. Use another SECONDLOOK_HOME for other classes.",
+            )
+        if known is None:
+            uow.classes.set(classes)
+            uow.record(classes_event(classes, actor))
+        uow.record(
+            Event(
+                type="model.registering",
+                actor=actor,
+                subject={"model_sha256": digest},
+                details={"alias": alias},
+                outcome=Outcome.INTENDED,
+            )
+        )
+        uow.commit()
+    ref = registry.register(weights, classes=classes, run_id=None, tags={"loop.source": "import"})
+    registry.set_alias(alias, ref)
+    record_model(units, "model.registered", actor, ref, details={"alias": alias})
+    if alias == CHAMPION and swap is not None:
+        swap(ref)
+        record_model(units, "model.served", actor, ref)
+    return ref

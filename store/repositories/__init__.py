@@ -1,0 +1,1 @@
+"""The repositories of ``loop.ports`` on SQLAlchemy: rows in, domain values out."""
