@@ -7,7 +7,7 @@ was missed or is a false positive. The result decides whether a second review is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -67,6 +67,7 @@ class Reason(StrEnum):
     HIGH_CONFIDENCE_REMOVAL = "high_confidence_removal"
     NOT_COMPUTABLE = "not_computable"
     ESCALATED = "escalated"
+    REOPENED = "reopened"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,21 @@ class Agreement:
     def needs_second_review(self) -> bool:
         return bool(self.reasons)
 
+    @property
+    def disagreement(self) -> float:
+        """How far apart the two are, in [0, 1]: 1 less the CIoU of what matches in place and class,
+        as a share of everything that either has.
+
+        Negative CIoU counts as none. 0 if neither has anything, 1 if it cannot be computed.
+        """
+        if Reason.NOT_COMPUTABLE in self.reasons:
+            return 1.0
+        either = len(self.matches) + len(self.missed) + len(self.false_positives)
+        if not either:
+            return 0.0
+        agreed = sum(max(match.ciou, 0.0) for match in self.matches if match.same_class)
+        return min(max(1.0 - agreed / either, 0.0), 1.0)
+
     def as_dict(self) -> dict[str, Any]:
         def pairs(matches: tuple[Match, ...]) -> list[dict[str, Any]]:
             return [
@@ -105,6 +121,33 @@ class Agreement:
             "high_confidence_removals": list(self.high_confidence_removals),
             "reasons": [reason.value for reason in self.reasons],
         }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Agreement:
+        """What `as_dict` gave: only the matches of equal class are not among the differences."""
+        other_class = {(pair["left"], pair["right"]) for pair in data["class_differences"]}
+
+        def matches(name: str) -> tuple[Match, ...]:
+            return tuple(
+                Match(
+                    pair["left"],
+                    pair["right"],
+                    pair["iou"],
+                    pair["ciou"],
+                    (pair["left"], pair["right"]) not in other_class,
+                )
+                for pair in data[name]
+            )
+
+        return cls(
+            matches=matches("matches"),
+            moved=matches("moved"),
+            class_differences=matches("class_differences"),
+            missed=tuple(data["missed"]),
+            false_positives=tuple(data["false_positives"]),
+            high_confidence_removals=tuple(data["high_confidence_removals"]),
+            reasons=tuple(Reason(reason) for reason in data["reasons"]),
+        )
 
 
 def compare(

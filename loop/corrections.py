@@ -24,15 +24,56 @@ class Origin(StrEnum):
     IMPORTED = "imported"  # from a data set that was brought in
 
 
+class How(StrEnum):
+    """How a second reviewer made a final box of what was there."""
+
+    PICKED = "picked"  # one of its sources, as it was
+    MERGED = "merged"  # out of several
+    REDRAWN = "redrawn"  # anew, in the place of its sources or where nothing was
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """``sources`` are ids of the model's, the first and the blind boxes; ``reason`` is a code."""
+
+    sources: tuple[str, ...]
+    how: How
+    reason: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"sources": list(self.sources), "how": self.how.value, "reason": self.reason}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Lineage:
+        return cls(tuple(data["sources"]), How(data["how"]), data["reason"])
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Boxes that a second reviewer made nothing of; ``reason`` is a code."""
+
+    sources: tuple[str, ...]
+    reason: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"sources": list(self.sources), "reason": self.reason}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Dropped:
+        return cls(tuple(data["sources"]), data["reason"])
+
+
 @dataclass(frozen=True, slots=True)
 class FinalBox:
-    """A box that a person stands by. ``detection_id`` is the detection it came from, if any."""
+    """A box that a person stands by. ``detection_id`` is the detection it came from, if any;
+    a second reviewer's box also says what it was made of."""
 
     id: str
     box: Box
     class_id: int
     origin: Origin
     detection_id: str | None = None
+    lineage: Lineage | None = None
 
     def __post_init__(self) -> None:
         from_model = self.origin in (Origin.ACCEPTED, Origin.MOVED, Origin.RELABELLED)
@@ -46,13 +87,16 @@ class FinalBox:
             raise InvalidAnswer(f"Box {self.id} has a negative class id.")
 
     def as_dict(self) -> dict[str, Any]:
-        return {
+        document: dict[str, Any] = {
             "id": self.id,
             "box": list(self.box.xyxy),
             "class_id": self.class_id,
             "origin": self.origin.value,
             "detection_id": self.detection_id,
         }
+        if self.lineage is not None:  # else left out: digests of boxes without one stay the same
+            document["lineage"] = self.lineage.as_dict()
+        return document
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> FinalBox:
@@ -62,6 +106,7 @@ class FinalBox:
             int(data["class_id"]),
             Origin(data["origin"]),
             data["detection_id"],
+            Lineage.from_dict(data["lineage"]) if data.get("lineage") else None,
         )
 
     @classmethod
@@ -74,6 +119,19 @@ class FinalBox:
         else:
             origin = Origin.ACCEPTED
         return cls(id, box, class_id, origin, detection.id)
+
+
+def final_box(
+    id: str, box: Box, class_id: int, detection_id: str | None, prediction: Prediction
+) -> FinalBox:
+    """The final box with the origin that is true. Raises `InvalidAnswer` for a detection that the
+    prediction has not."""
+    if detection_id is None:
+        return FinalBox(id, box, class_id, Origin.ADDED)
+    for detection in prediction.detections:
+        if detection.id == detection_id:
+            return FinalBox.from_detection(id, box, class_id, detection)
+    raise InvalidAnswer(f"Detection {detection_id} is unknown.")
 
 
 @dataclass(frozen=True, slots=True)

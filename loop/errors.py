@@ -9,7 +9,13 @@
     │   └── InvalidDataset      a file or folder to import that cannot be read
     ├── NotFound                no such image, case, model, snapshot (HTTP 404)
     ├── Conflict                the state moved on or forbids the change (HTTP 409)
-    │   └── OwnCase             a second review of one's own first answer
+    │   ├── OwnCase             a second review of one's own first answer
+    │   ├── CaseDone            the case has this answer already, or is settled
+    │   ├── HeldByOther         another person works on the case
+    │   ├── HeldElsewhere       the same person does, in another tab
+    │   └── StaleLease          the lease on the case was lost in the meantime
+    ├── NotSignedIn             nobody is signed in, or not any more (HTTP 401)
+    │   └── SignInRefused       whoever wants to sign in is not let in (HTTP 401)
     ├── NotAllowed              the actor's role does not permit it (HTTP 403)
     ├── NoModel                 no model is in service yet (HTTP 503)
     ├── Unavailable             a part that is needed does not answer (HTTP 503)
@@ -91,6 +97,31 @@ class Conflict(LoopError):
 
 class OwnCase(Conflict):
     code = "own_case"
+
+
+class NotSignedIn(LoopError):
+    code = "not_signed_in"
+    http_status = 401
+
+
+class SignInRefused(NotSignedIn):
+    code = "sign_in_refused"
+
+
+class CaseDone(Conflict):
+    code = "case_done"
+
+
+class HeldByOther(Conflict):
+    code = "held_by_other"
+
+
+class HeldElsewhere(Conflict):
+    code = "held_elsewhere"
+
+
+class StaleLease(Conflict):
+    code = "stale_lease"
 
 
 class NotAllowed(LoopError):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from loop.access import Permission, require
 from loop.boxes import Box
 from loop.cases import Annotation, Case, CaseState, Source
 from loop.corrections import FinalBox, Origin, check_boxes, digest_of_boxes
@@ -14,6 +16,9 @@ from loop.events import Actor, Event, new_id, now
 from loop.images import Image
 from loop.ports import ImageStore, UnitOfWork, UnitsOfWork
 from loop.predictions import Detection, ModelRef, Prediction
+
+# From [0, 1): nobody shall guess, nor a seed repeat, which cases are drawn for a look at random.
+_draw = random.SystemRandom().random
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +55,11 @@ def queue_image(
     """Keep the image and its prediction, and put it into the first reviewers' queue.
 
     The same image and model again, while the first is still waiting for its first review, gives
-    the case that is there. Raises `Conflict` for a gold image: its truth is not up for review;
-    `InvalidBox` for a detection that reaches out of the image, which no one could accept.
+    the case that is there. Raises `NotAllowed`; `Conflict` for a gold image: its truth is not up
+    for review; `InvalidBox` for a detection that reaches out of the image, which no one could
+    accept.
     """
+    require(actor, Permission.SUBMIT_IMAGES)
     for detection in detections:
         if not detection.box.inside(new.width, new.height):
             raise InvalidBox(
@@ -82,6 +89,9 @@ def queue_image(
             reasons=("new_prediction",),
             priority=prediction.uncertainty,
             created_at=at,
+            model=f"{model.name}:{model.version}",
+            classes=tuple(sorted({detection.class_id for detection in detections})),
+            shuffle=_draw(),
         )
         uow.predictions.add(prediction)
         uow.cases.add(case)
@@ -124,9 +134,10 @@ def add_truth(
     """Keep an image with boxes that need no review. None if it has the same annotation already.
 
     An image that was imported with other boxes gets a new version. ``gold`` freezes it into the
-    gold set. Raises `Conflict` when a gold image or people's answer would change, or a training
-    image become gold.
+    gold set. Raises `NotAllowed`; `Conflict` when a gold image or people's answer would change, or
+    a training image become gold.
     """
+    require(actor, Permission.IMPORT)
     image_id = images.put(new.data)
     final = tuple(
         FinalBox(_box_id(image_id, index, true), true.box, true.class_id, Origin.IMPORTED)

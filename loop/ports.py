@@ -10,14 +10,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from loop.accounts import Account, Failures, Invitation, Session
 from loop.agreement import Agreement
-from loop.cases import Annotation, Case, CaseState, SecondReview
+from loop.cases import Annotation, BlindReview, Case, CaseState, SecondReview, Skip, Source
 from loop.classes import ClassList
 from loop.corrections import Correction
+from loop.drafts import Draft, Submission
 from loop.events import Event
 from loop.images import Image
+from loop.impact import Impact, Settled
+from loop.leases import Hold
 from loop.predictions import ModelRef, Prediction
+from loop.progress import ActiveSeconds, Done, Verdicts
 from loop.promotions import Promotion
+from loop.queue import Filters, Order, Place, Placed, Viewer
+from loop.reliability import DoubleReading
 from loop.snapshots import SnapshotRecord
 
 
@@ -53,7 +60,12 @@ class Cases(Protocol):
     def move(self, case: Case, expected: CaseState) -> None:
         """Store the new state. Raises `Conflict` if the stored one is no longer ``expected``."""
 
-    def of_prediction(self, prediction_id: str) -> Case | None: ...
+    def of_prediction(self, prediction_id: str) -> Case | None:
+        """The open case about it, else the latest."""
+
+    def open_of_image(self, image_id: str) -> list[Case]:
+        """Those that are not settled, oldest first."""
+
     def waiting(
         self, state: CaseState, *, limit: int = 50, offset: int = 0, not_by: str | None = None
     ) -> list[Case]:
@@ -63,16 +75,89 @@ class Cases(Protocol):
     def counts(self) -> dict[CaseState, int]: ...
 
 
+class Queue(Protocol):
+    def after(
+        self,
+        state: CaseState,
+        order: Order,
+        filters: Filters,
+        viewer: Viewer,
+        *,
+        place: Place | None,
+        limit: int,
+    ) -> list[Placed]:
+        """What ``viewer`` may get, in order, behind ``place``.
+
+        Left out is what somebody else holds, or ``viewer`` in another tab; what they skipped; and
+        what waits for a second review if they gave the first answer.
+        """
+
+    def place(self, case_id: str, order: Order) -> Place:
+        """Raises `NotFound`."""
+
+    def count(self, state: CaseState, filters: Filters, *, not_by: str | None = None) -> int:
+        """How many cases; ``not_by`` leaves out what is kept from that pseudonym."""
+
+    def models(self, state: CaseState) -> list[str]:
+        """``name:version`` of those with a case in ``state``, sorted."""
+
+
+class Leases(Protocol):
+    """Working state: it needs no event."""
+
+    def find(self, case_id: str) -> Hold | None: ...
+    def put(self, hold: Hold) -> None:
+        """In the place of the one that is there."""
+
+    def forget(self, case_id: str) -> None: ...
+
+
+class Drafts(Protocol):
+    """Working state: it needs no event."""
+
+    def find(self, draft_id: str) -> Draft | None: ...
+    def live(self, case_id: str, reviewer: str) -> Draft | None: ...
+    def recovered(self, case_id: str, reviewer: str) -> list[Draft]:
+        """Newest first."""
+
+    def put(self, draft: Draft) -> None:
+        """In the place of the one with its id."""
+
+    def delete(self, draft_id: str) -> None: ...
+
+
+class Skips(Protocol):
+    def put(self, skip: Skip) -> None:
+        """In the place of an earlier one of the same person and case."""
+
+
+class BlindReviews(Protocol):
+    def add(self, review: BlindReview) -> None:
+        """Raises `OwnCase` for whoever gave the first answer, `Conflict` for a second one."""
+
+    def find(self, case_id: str, reviewer: str) -> BlindReview | None: ...
+
+
+class Submissions(Protocol):
+    def add(self, submission: Submission) -> None: ...
+    def find(self, key: str) -> Submission | None: ...
+
+
 class Corrections(Protocol):
     def add(self, correction: Correction, agreement: Agreement) -> None: ...
     def of_case(self, case_id: str) -> Correction | None: ...
+    def agreement_of(self, case_id: str) -> Agreement | None:
+        """How far the model and the first answer to that case agree."""
+
     def count(self) -> int: ...
     def latest(self) -> Iterator[tuple[str, Correction]]:
         """(image id, its latest first answer) for every image that has one, by image id."""
 
 
 class SecondReviews(Protocol):
-    def add(self, review: SecondReview) -> None: ...
+    def add(self, review: SecondReview) -> None:
+        """Raises `OwnCase` for whoever gave the first answer."""
+
     def of_case(self, case_id: str) -> SecondReview | None: ...
     def count(self) -> int: ...
 
@@ -80,6 +165,7 @@ class SecondReviews(Protocol):
 class Annotations(Protocol):
     def add(self, annotation: Annotation) -> None: ...
     def latest_of(self, image_id: str) -> Annotation | None: ...
+    def of_case(self, case_id: str) -> Annotation | None: ...
     def latest(self) -> Iterator[Annotation]:
         """The highest version for every annotated image, by image id."""
 
@@ -113,6 +199,93 @@ class Promotions(Protocol):
         """Oldest first."""
 
 
+class Accounts(Protocol):
+    def add(self, account: Account) -> None:
+        """Raises `Conflict` for a login, or an issuer and subject, that somebody else has."""
+
+    def update(self, account: Account) -> None: ...
+    def get(self, account_id: str) -> Account:
+        """Raises `NotFound`."""
+
+    def find(self, key: str) -> Account | None:
+        """By `loop.accounts.login_key` of a login."""
+
+    def of_subject(self, issuer: str, subject: str) -> Account | None: ...
+    def list(self) -> list[Account]:
+        """By login."""
+
+    def count(self) -> int: ...
+
+
+class Sessions(Protocol):
+    """Forgetting what has ended, and noting use, is working state: it needs no event."""
+
+    def add(self, session: Session) -> None: ...
+    def find(self, token_sha256: str) -> tuple[Session, Account] | None:
+        """With whose it is, in one query; whether it still holds is for who asks."""
+
+    def note_use(self, token_sha256: str, at: str) -> None: ...
+    def end(self, token_sha256: str) -> None: ...
+    def end_all(self, account_id: str) -> None: ...
+    def forget_ended(self, now: str, idle_since: str) -> None:
+        """Those whose end has come by ``now``, and those last seen by ``idle_since``."""
+
+
+class Invitations(Protocol):
+    def add(self, invitation: Invitation) -> None: ...
+    def find(self, token_sha256: str) -> Invitation | None: ...
+    def use(self, token_sha256: str, at: str) -> bool:
+        """Use it up; False if that has been done, or its time is over."""
+
+    def void(self, account_id: str | None, at: str) -> None:
+        """No unused one for that account (or for the first) is good after ``at``."""
+
+
+class SignInFailures(Protocol):
+    """Working state: it needs no event."""
+
+    def take(self, login_digest: str) -> Failures:
+        """What is counted. Nobody else counts until this unit of work ends."""
+
+    def put(self, failures: Failures) -> None: ...
+    def forget(self, login_digest: str) -> None: ...
+    def forget_before(self, failed_at: str, now: str) -> None:
+        """Those that are neither younger than ``failed_at`` nor still locked."""
+
+
+class Statistics(Protocol):
+    """What the work comes to. ``reviewer`` is a pseudonym; without one, everybody's counts."""
+
+    def done(self, reviewer: str | None = None) -> Done: ...
+    def done_per_day(self, since: str, reviewer: str | None = None) -> dict[str, Done]:
+        """By day in UTC (``2026-01-31``), oldest first, from the time ``since`` on; days on which
+        nothing was done are left out."""
+
+    def active_seconds(self, reviewer: str | None = None, *, limit: int = 2000) -> ActiveSeconds:
+        """Of the latest ``limit`` answers of either kind."""
+
+    def verdicts(self, reviewer: str | None = None, *, limit: int = 2000) -> dict[int, Verdicts]:
+        """By class id, over the latest ``limit`` first answers."""
+
+    def double_readings(self, *, limit: int = 500) -> list[DoubleReading]:
+        """First answers beside blind boxes, of the latest ``limit`` second reviews: newest first,
+        and the newest of each image only."""
+
+    def annotations_by_source(self) -> dict[Source, int]: ...
+
+
+class Impacts(Protocol):
+    def find(self, promotion_id: str) -> Impact | None: ...
+    def save(self, impact: Impact) -> None:
+        """In the place of an earlier one of the same promotion."""
+
+    def settled_before(self, at: str, *, not_by: ModelRef, limit: int) -> list[Settled]:
+        """Cases that people settled before ``at``, newest first, the newest of each image only.
+
+        The prediction of each is another model's than ``not_by``.
+        """
+
+
 class UnitOfWork(Protocol):
     @property
     def images(self) -> Images: ...
@@ -120,6 +293,18 @@ class UnitOfWork(Protocol):
     def predictions(self) -> Predictions: ...
     @property
     def cases(self) -> Cases: ...
+    @property
+    def queue(self) -> Queue: ...
+    @property
+    def leases(self) -> Leases: ...
+    @property
+    def drafts(self) -> Drafts: ...
+    @property
+    def skips(self) -> Skips: ...
+    @property
+    def blind_reviews(self) -> BlindReviews: ...
+    @property
+    def submissions(self) -> Submissions: ...
     @property
     def corrections(self) -> Corrections: ...
     @property
@@ -132,6 +317,21 @@ class UnitOfWork(Protocol):
     def snapshots(self) -> Snapshots: ...
     @property
     def promotions(self) -> Promotions: ...
+    @property
+    def statistics(self) -> Statistics: ...
+    @property
+    def impacts(self) -> Impacts: ...
+    @property
+    def accounts(self) -> Accounts: ...
+    @property
+    def sessions(self) -> Sessions: ...
+    @property
+    def invitations(self) -> Invitations: ...
+    @property
+    def sign_in_failures(self) -> SignInFailures: ...
+
+    def lock(self) -> None:
+        """Be the only writer from here on: what is read after this stays so until the end."""
 
     def record(self, event: Event) -> None:
         """Put ``event`` into the outbox of this transaction."""
@@ -151,6 +351,17 @@ class ImageStore(Protocol):
 
     def get(self, image_id: str) -> bytes:
         """Raises `NotFound`; `BrokenRecord` when the bytes no longer match their id."""
+
+
+class PasswordHasher(Protocol):
+    """Slow on purpose."""
+
+    def hash(self, password: str) -> str: ...
+    def verify(self, hashed: str | None, password: str) -> bool:
+        """False for None, after as much work as for a wrong password."""
+
+    def outdated(self, hashed: str) -> bool:
+        """Whether `hash` would do it otherwise by now."""
 
 
 class Aliases(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from loop.access import Permission, require
 from loop.errors import Conflict, InvalidInput, LoopError, NotFound
 from loop.events import Actor, Event, Outcome, now
 from loop.ports import Aliases, UnitsOfWork
@@ -23,8 +24,10 @@ def approve(
 ) -> Promotion:
     """A person's decision on a measured candidate. A refused verdict can be overruled, on record.
 
-    Raises `NotFound` if the candidate was never measured, `Conflict` if it is decided already.
+    Raises `NotAllowed`, `NotFound` if the candidate was never measured, `Conflict` if it is decided
+    already.
     """
+    require(actor, Permission.DECIDE)
     if not reason.strip():
         raise InvalidInput("A decision needs a reason.", hint='Add --reason "…".')
     with units() as uow:
@@ -59,6 +62,7 @@ def promote(
 ) -> Promotion:
     """Make an approved candidate the champion: swap it into the running service, then move the
     aliases. If the service does not take it, the old champion serves on and this is on record."""
+    require(actor, Permission.DECIDE)
     with units() as uow:
         promotion = _measured(uow.promotions.find(ref.name, ref.version), ref)
         if promotion.state not in (PromotionState.APPROVED, PromotionState.FAILED):
@@ -93,7 +97,9 @@ def roll_back(
     reason: str,
     swap: Swap | None,
 ) -> ModelRef:
-    """Put the previous champion back into service. Raises `NotFound` if there was none."""
+    """Put the previous champion back into service. Raises `NotAllowed`, `NotFound` if there was
+    none."""
+    require(actor, Permission.DECIDE)
     if not reason.strip():
         raise InvalidInput("A roll-back needs a reason.", hint='Add --reason "…".')
     previous, champion = registry.find_alias(PREVIOUS), registry.find_alias(CHAMPION)

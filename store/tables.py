@@ -60,13 +60,115 @@ cases = Table(
     metadata,
     Column("id", String(32), primary_key=True),
     Column("image_id", ForeignKey("images.id"), nullable=False, index=True),
-    Column("prediction_id", ForeignKey("predictions.id"), nullable=False, unique=True),
+    Column("prediction_id", ForeignKey("predictions.id"), nullable=False, index=True),
     Column("state", String(16), nullable=False),
     Column("reasons", JSON, nullable=False),
     Column("priority", Float, nullable=False),
     Column("created_at", String(32), nullable=False),
+    Column("model", Text, nullable=False),
+    Column("classes", JSON, nullable=False),
+    Column("disagreement", Float, nullable=False),
+    Column("shuffle", Float, nullable=False),
+    Column("first_reviewer", Text, nullable=True),
+    Column("reopens", ForeignKey("cases.id"), nullable=True),
+    # Counts up in the order in which cases came: a short key for what `id` names at length.
+    Column("number", BigInteger, nullable=False, unique=True),
 )
 Index("cases_queue", cases.c.state, desc(cases.c.priority), cases.c.created_at, cases.c.id)
+
+# Where each case stands in each order, once for the case itself (class -1) and once for each of its
+# classes. It says nothing that `cases` does not: it is there for its indexes, by which the next
+# case of any order and filter is found without going past those that do not count. ``kept_from``
+# is who may not have the case (the first reviewer, while it waits for the second), else empty:
+# the queue is read for each such person, and then merged.
+case_places = Table(
+    "case_places",
+    metadata,
+    Column("number", ForeignKey("cases.number"), primary_key=True, autoincrement=False),
+    Column("class_id", Integer, primary_key=True, autoincrement=False),
+    Column("case_id", String(32), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("model", Text, nullable=False),
+    Column("kept_from", Text, nullable=False),
+    Column("uncertain", Float, nullable=False),
+    Column("disagreed", Float, nullable=False),
+    Column("random", Float, nullable=False),
+)
+for _order in ("uncertain", "disagreed", "random", "oldest"):
+    _places = case_places.c
+    _key = [] if _order == "oldest" else [_places[_order]]
+    _end = [_places.kept_from, *_key, _places.number]
+    Index(f"case_places_{_order}", _places.class_id, _places.state, *_end)
+    Index(f"case_places_model_{_order}", _places.model, _places.class_id, _places.state, *_end)
+
+# How many rows of `case_places` there are of each kind.
+case_counts = Table(
+    "case_counts",
+    metadata,
+    Column("class_id", Integer, primary_key=True, autoincrement=False),
+    Column("state", String(16), primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("kept_from", Text, primary_key=True),
+    Column("cases", Integer, nullable=False),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("case_id", ForeignKey("cases.id"), primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("tab", String(64), nullable=False),
+    Column("token", BigInteger, nullable=False),
+    Column("expires_at", String(32), nullable=False),
+)
+
+drafts = Table(
+    "drafts",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("case_id", ForeignKey("cases.id"), nullable=False),
+    Column("reviewer", Text, nullable=False),
+    Column("phase", String(16), nullable=False),
+    Column("tab", String(64), nullable=False),
+    Column("token", BigInteger, nullable=False),
+    Column("rev", BigInteger, nullable=False),
+    Column("document", JSON, nullable=False),
+    Column("saved_at", String(32), nullable=False),
+    Column("recovered", Boolean, nullable=False),
+)
+Index("drafts_owner", drafts.c.case_id, drafts.c.reviewer)
+
+skips = Table(
+    "skips",
+    metadata,
+    Column("case_id", ForeignKey("cases.id"), primary_key=True),
+    Column("reviewer", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("created_at", String(32), nullable=False),
+)
+
+submissions = Table(
+    "submissions",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("reviewer", Text, nullable=False),
+    Column("case_id", ForeignKey("cases.id"), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("created_at", String(32), nullable=False),
+)
+
+# Answers are never changed: triggers (store/migrations/versions/v0002_desk.py) refuse it for
+# `corrections`, `blind_reviews`, `second_reviews` and `annotations`, and refuse a second review
+# of one's own case.
+blind_reviews = Table(
+    "blind_reviews",
+    metadata,
+    Column("case_id", ForeignKey("cases.id"), primary_key=True),
+    Column("reviewer", Text, primary_key=True),
+    Column("boxes", JSON, nullable=False),
+    Column("active_seconds", Float, nullable=False),
+    Column("created_at", String(32), nullable=False),
+)
 
 corrections = Table(
     "corrections",
@@ -97,6 +199,7 @@ second_reviews = Table(
     Column("comment", Text, nullable=False),
     Column("active_seconds", Float, nullable=False),
     Column("created_at", String(32), nullable=False),
+    Column("dropped", JSON(none_as_null=True), nullable=True),  # null: from before it was asked
 )
 
 annotations = Table(
@@ -105,7 +208,7 @@ annotations = Table(
     Column("id", String(32), primary_key=True),
     Column("image_id", ForeignKey("images.id"), nullable=False),
     Column("version", Integer, nullable=False),
-    Column("case_id", ForeignKey("cases.id"), nullable=True),
+    Column("case_id", ForeignKey("cases.id"), nullable=True, index=True),
     Column("source", String(16), nullable=False),
     Column("boxes", JSON, nullable=False),
     Column("reviewers", JSON, nullable=False),
@@ -132,6 +235,74 @@ promotions = Table(
     Column("created_at", String(32), nullable=False),
 )
 Index("promotions_model", promotions.c.model_name, promotions.c.model_version)
+
+impact = Table(
+    "impact",
+    metadata,
+    Column("promotion_id", ForeignKey("promotions.id"), primary_key=True),
+    Column("document", JSON, nullable=False),
+    Column("measured_at", String(32), nullable=False),
+)
+
+# For `store.repositories.statistics`, whose figures they hold: everybody's, and one person's.
+for _answers in (corrections, second_reviews):
+    _by_time = (_answers.c.created_at, _answers.c.active_seconds)
+    Index(f"{_answers.name}_by_time", *_by_time)
+    Index(f"{_answers.name}_by_reviewer", _answers.c.reviewer, *_by_time)
+Index("annotations_by_time", annotations.c.created_at)
+Index("annotations_by_source", annotations.c.source)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("login", Text, nullable=False),
+    # loop.accounts.login_key: the same for logins that people take for the same.
+    Column("login_key", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("pseudonym", String(32), nullable=False, unique=True),
+    Column("roles", JSON, nullable=False),
+    Column("password_hash", Text, nullable=True),
+    # Both null where no OpenID Connect provider signs this person in.
+    Column("issuer", Text, nullable=True),
+    Column("subject", Text, nullable=True),
+    Column("disabled", Boolean, nullable=False),
+    Column("created_at", String(32), nullable=False),
+    Column("signed_in_at", String(32), nullable=True),
+    UniqueConstraint("issuer", "subject"),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("token_sha256", String(64), primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("method", String(16), nullable=False),
+    Column("started_at", String(32), nullable=False),
+    Column("seen_at", String(32), nullable=False),
+    Column("ends_at", String(32), nullable=False),
+)
+
+invitations = Table(
+    "invitations",
+    metadata,
+    Column("token_sha256", String(64), primary_key=True),
+    # Null: the link makes the first account.
+    Column("account_id", ForeignKey("accounts.id"), nullable=True, index=True),
+    Column("created_by", Text, nullable=False),
+    Column("created_at", String(32), nullable=False),
+    Column("expires_at", String(32), nullable=False),
+    Column("used_at", String(32), nullable=True),
+)
+
+sign_in_failures = Table(
+    "sign_in_failures",
+    metadata,
+    Column("login_digest", String(64), primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("failed_at", String(32), nullable=False),
+    Column("locked_until", String(32), nullable=False),
+)
 
 audit_outbox = Table(
     "audit_outbox",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Engine, RowMapping, Select, insert
@@ -24,7 +24,7 @@ class Transaction:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._writer: Connection | None = None
-        self._reads: list[tuple[Select[Any], int]] = []
+        self._reads: list[tuple[Select[Any], Mapping[str, Any] | None, int]] = []
         self._changed = False
         self._events = 0
         self._failed = False
@@ -33,19 +33,36 @@ class Transaction:
     def dialect(self) -> str:
         return self._engine.dialect.name
 
-    def read(self, query: Select[Any]) -> Sequence[RowMapping]:
+    def lock(self) -> None:
+        """Become the writer before anything is written: what is read from here on stays so."""
+        if self._writer is not None:
+            return
+        try:
+            self._become_writer()
+        except BaseException:
+            self.close()
+            self._failed = True
+            raise
+
+    def read(
+        self, query: Select[Any], parameters: Mapping[str, Any] | None = None
+    ) -> Sequence[RowMapping]:
+        """``parameters`` are for what `bindparam` left open: one query, read many times."""
         if self._writer is not None:
             with translated():
-                return self._writer.execute(query).mappings().all()
+                return self._writer.execute(query, parameters).mappings().all()
         with reading(self._engine) as connection:
-            rows = connection.execute(query).mappings().all()
-        self._reads.append((query, _fingerprint(rows)))
+            rows = connection.execute(query, parameters).mappings().all()
+        self._reads.append((query, parameters, _fingerprint(rows)))
         return rows
 
-    def write(self, statement: UpdateBase) -> int:
-        """Returns how many rows were changed."""
+    def write(self, statement: UpdateBase, *, audited: bool = True) -> int:
+        """Returns how many rows were changed.
+
+        Not ``audited`` is working state (a lease, a draft): it needs no event.
+        """
         count = self._execute(statement)
-        self._changed = self._changed or count > 0
+        self._changed = self._changed or (audited and count > 0)
         return count
 
     def put_into_outbox(self, event: str) -> None:
@@ -93,9 +110,9 @@ class Transaction:
 
     def _become_writer(self) -> Connection:
         self._writer = begin_writing(self._engine)
-        for query, before in self._reads:
+        for query, parameters, before in self._reads:
             with translated():
-                now = self._writer.execute(query).mappings().all()
+                now = self._writer.execute(query, parameters).mappings().all()
             if _fingerprint(now) != before:
                 raise Conflict(
                     "Somebody changed what this rests on in the meantime.",

@@ -13,14 +13,29 @@ from loop.events import Event
 from loop.ports import UnitOfWork, UnitsOfWork
 from store.audit_log import AuditLog
 from store.database import migrate, open_engine
+from store.repositories.desk import (
+    SqlBlindReviews,
+    SqlDrafts,
+    SqlLeases,
+    SqlSkips,
+    SqlSubmissions,
+)
 from store.repositories.intake import SqlClasses, SqlImages, SqlPredictions
 from store.repositories.models import SqlPromotions, SqlSnapshots
+from store.repositories.people import (
+    SqlAccounts,
+    SqlInvitations,
+    SqlSessions,
+    SqlSignInFailures,
+)
+from store.repositories.queue import SqlQueue
 from store.repositories.review import (
     SqlAnnotations,
     SqlCases,
     SqlCorrections,
     SqlSecondReviews,
 )
+from store.repositories.statistics import SqlImpacts, SqlStatistics
 from store.settings import Settings
 from store.transaction import Transaction
 
@@ -36,12 +51,27 @@ class SqlUnitOfWork:
         self.images = SqlImages(transaction)
         self.predictions = SqlPredictions(transaction)
         self.cases = SqlCases(transaction)
+        self.queue = SqlQueue(transaction)
+        self.leases = SqlLeases(transaction)
+        self.drafts = SqlDrafts(transaction)
+        self.skips = SqlSkips(transaction)
+        self.blind_reviews = SqlBlindReviews(transaction)
+        self.submissions = SqlSubmissions(transaction)
         self.corrections = SqlCorrections(transaction)
         self.second_reviews = SqlSecondReviews(transaction)
         self.annotations = SqlAnnotations(transaction)
         self.classes = SqlClasses(transaction)
         self.snapshots = SqlSnapshots(transaction)
         self.promotions = SqlPromotions(transaction)
+        self.statistics = SqlStatistics(transaction)
+        self.impacts = SqlImpacts(transaction)
+        self.accounts = SqlAccounts(transaction)
+        self.sessions = SqlSessions(transaction)
+        self.invitations = SqlInvitations(transaction)
+        self.sign_in_failures = SqlSignInFailures(transaction)
+
+    def lock(self) -> None:
+        self._transaction.lock()
 
     def record(self, event: Event) -> None:
         self._transaction.put_into_outbox(event.canonical().decode())

@@ -4,25 +4,43 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from loop import ports
-from loop.agreement import Agreement
-from loop.cases import Annotation, Case, CaseState, SecondReview
+from loop.accounts import Account, Failures, Invitation, Session, login_key
+from loop.agreement import Agreement, LabelledBox
+from loop.cases import (
+    Annotation,
+    BlindReview,
+    Case,
+    CaseState,
+    SecondReview,
+    Skip,
+    Source,
+)
 from loop.classes import ClassList
-from loop.corrections import Correction
-from loop.errors import BrokenRecord, Conflict, Misconfigured, NotFound
+from loop.corrections import Correction, FinalBox
+from loop.drafts import Draft, Submission
+from loop.errors import BrokenRecord, Conflict, Misconfigured, NotFound, OwnCase
 from loop.events import Event
 from loop.images import Image
-from loop.predictions import Prediction
+from loop.impact import Impact, Settled
+from loop.leases import Hold
+from loop.predictions import ModelRef, Prediction
+from loop.progress import ActiveSeconds, Done, Verdicts
 from loop.promotions import Promotion
+from loop.queue import Filters, Order, Place, Placed, Viewer, place_key
+from loop.reliability import DoubleReading
 from loop.snapshots import SnapshotRecord
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
+
+
+_WORKING_STATE = {"sessions", "sign_in_failures", "leases", "drafts"}
 
 
 @dataclass
@@ -39,6 +57,23 @@ class Tables:
     classes: dict[int, str] = field(default_factory=dict)
     snapshots: dict[str, SnapshotRecord] = field(default_factory=dict)
     promotions: dict[str, Promotion] = field(default_factory=dict)
+    impacts: dict[str, Impact] = field(default_factory=dict)
+    # Keyed by case id and reviewer.
+    blind_reviews: dict[tuple[str, str], BlindReview] = field(default_factory=dict)
+    skips: dict[tuple[str, str], Skip] = field(default_factory=dict)
+    submissions: dict[str, Submission] = field(default_factory=dict)
+    accounts: dict[str, Account] = field(default_factory=dict)
+    invitations: dict[str, Invitation] = field(default_factory=dict)
+    # Working state, which may change without an event:
+    sessions: dict[str, Session] = field(default_factory=dict)
+    sign_in_failures: dict[str, Failures] = field(default_factory=dict)
+    leases: dict[str, Hold] = field(default_factory=dict)
+    drafts: dict[str, Draft] = field(default_factory=dict)
+
+    def audited(self) -> dict[str, object]:
+        """What must not change without an event."""
+        audited = (each.name for each in fields(self) if each.name not in _WORKING_STATE)
+        return {name: getattr(self, name) for name in audited}
 
     def copy(self) -> Tables:
         return Tables(**{each.name: dict(getattr(self, each.name)) for each in fields(self)})
@@ -66,12 +101,24 @@ class FakeUnitOfWork:
         self.images: ports.Images = FakeImages(self._tables)
         self.predictions: ports.Predictions = FakePredictions(self._tables)
         self.cases: ports.Cases = FakeCases(self._tables)
+        self.queue: ports.Queue = FakeQueue(self._tables)
+        self.leases: ports.Leases = FakeLeases(self._tables)
+        self.drafts: ports.Drafts = FakeDrafts(self._tables)
+        self.skips: ports.Skips = FakeSkips(self._tables)
+        self.blind_reviews: ports.BlindReviews = FakeBlindReviews(self._tables)
+        self.submissions: ports.Submissions = FakeSubmissions(self._tables)
         self.corrections: ports.Corrections = FakeCorrections(self._tables)
         self.second_reviews: ports.SecondReviews = FakeSecondReviews(self._tables)
         self.annotations: ports.Annotations = FakeAnnotations(self._tables)
         self.classes: ports.Classes = FakeClasses(self._tables)
         self.snapshots: ports.Snapshots = FakeSnapshots(self._tables)
         self.promotions: ports.Promotions = FakePromotions(self._tables)
+        self.statistics: ports.Statistics = FakeStatistics(self._tables)
+        self.impacts: ports.Impacts = FakeImpacts(self._tables)
+        self.accounts: ports.Accounts = FakeAccounts(self._tables)
+        self.sessions: ports.Sessions = FakeSessions(self._tables)
+        self.invitations: ports.Invitations = FakeInvitations(self._tables)
+        self.sign_in_failures: ports.SignInFailures = FakeSignInFailures(self._tables)
 
     def __enter__(self) -> Self:
         return self
@@ -84,12 +131,15 @@ class FakeUnitOfWork:
     ) -> None:
         return None  # nothing to undo: what was not committed is only in the copy
 
+    def lock(self) -> None:
+        return None  # who was faster shows at the commit
+
     def record(self, event: Event) -> None:
         event.canonical()  # refuses what JSON cannot carry, as the outbox does
         self._events.append(event)
 
     def commit(self) -> None:
-        if self._tables != self._before and not self._events:
+        if self._tables.audited() != self._before.audited() and not self._events:
             raise RuntimeError("A change of state needs an audit event: call record() first.")
         if self._database.tables is not self._before:
             raise Conflict("Somebody was faster.")
@@ -153,8 +203,13 @@ class FakeCases(_Fake):
         self._tables.cases[case.id] = case
 
     def of_prediction(self, prediction_id: str) -> Case | None:
-        found = (c for c in self._tables.cases.values() if c.prediction_id == prediction_id)
-        return next(found, None)
+        found = [c for c in self._tables.cases.values() if c.prediction_id == prediction_id]
+        found.sort(key=lambda case: case.is_open)  # stable: the latest of its kind stays last
+        return found[-1] if found else None
+
+    def open_of_image(self, image_id: str) -> list[Case]:
+        of_image = (c for c in self._tables.cases.values() if c.image_id == image_id)
+        return [case for case in of_image if case.is_open]
 
     def waiting(
         self, state: CaseState, *, limit: int = 50, offset: int = 0, not_by: str | None = None
@@ -169,6 +224,115 @@ class FakeCases(_Fake):
         return dict(Counter(case.state for case in self._tables.cases.values()))
 
 
+class FakeQueue(_Fake):
+    def after(
+        self,
+        state: CaseState,
+        order: Order,
+        filters: Filters,
+        viewer: Viewer,
+        *,
+        place: Place | None,
+        limit: int,
+    ) -> list[Placed]:
+        found = [
+            Placed(case, self.place(case.id, order))
+            for case in self._of(state, filters, viewer.person)
+            if not case.is_open or self._is_free(case, viewer)
+        ]
+        found.sort(key=_place_in_order)
+        if place is not None:
+            behind = (place.key, place.number)
+            found = [each for each in found if _place_in_order(each) > behind]
+        return found[:limit]
+
+    def place(self, case_id: str, order: Order) -> Place:
+        case = _get(self._tables.cases, case_id)
+        return Place(place_key(case, order), list(self._tables.cases).index(case_id) + 1)
+
+    def count(self, state: CaseState, filters: Filters, *, not_by: str | None = None) -> int:
+        return len(self._of(state, filters, not_by))
+
+    def models(self, state: CaseState) -> list[str]:
+        return sorted({case.model for case in self._of(state, Filters(), None)})
+
+    def _of(self, state: CaseState, filters: Filters, person: str | None) -> list[Case]:
+        return [
+            case
+            for case in self._tables.cases.values()
+            if case.state is state
+            and filters.class_id in (None, *case.classes)
+            and filters.model in (None, case.model)
+            and not (state is CaseState.SECOND and person and case.first_reviewer == person)
+        ]
+
+    def _is_free(self, case: Case, viewer: Viewer) -> bool:
+        hold = self._tables.leases.get(case.id)
+        mine = hold and hold.holder == viewer.person and viewer.tab in (None, hold.tab)
+        held = hold and not mine and hold.expires_at > viewer.at
+        return not held and (case.id, viewer.person) not in self._tables.skips
+
+
+def _place_in_order(each: Placed) -> tuple[float, int]:
+    return each.place.key, each.place.number
+
+
+class FakeLeases(_Fake):
+    def find(self, case_id: str) -> Hold | None:
+        return self._tables.leases.get(case_id)
+
+    def put(self, hold: Hold) -> None:
+        self._tables.leases[hold.case_id] = hold
+
+    def forget(self, case_id: str) -> None:
+        self._tables.leases.pop(case_id, None)
+
+
+class FakeDrafts(_Fake):
+    def find(self, draft_id: str) -> Draft | None:
+        return self._tables.drafts.get(draft_id)
+
+    def live(self, case_id: str, reviewer: str) -> Draft | None:
+        return next((d for d in self._of(case_id, reviewer) if not d.recovered), None)
+
+    def recovered(self, case_id: str, reviewer: str) -> list[Draft]:
+        found = [d for d in self._of(case_id, reviewer) if d.recovered]
+        found.sort(key=lambda draft: draft.id)
+        return sorted(found, key=lambda draft: draft.saved_at, reverse=True)
+
+    def put(self, draft: Draft) -> None:
+        self._tables.drafts[draft.id] = draft
+
+    def delete(self, draft_id: str) -> None:
+        self._tables.drafts.pop(draft_id, None)
+
+    def _of(self, case_id: str, reviewer: str) -> list[Draft]:
+        drafts = self._tables.drafts.values()
+        return [d for d in drafts if (d.case_id, d.reviewer) == (case_id, reviewer)]
+
+
+class FakeSkips(_Fake):
+    def put(self, skip: Skip) -> None:
+        self._tables.skips[skip.case_id, skip.reviewer] = skip
+
+
+class FakeBlindReviews(_Fake):
+    def add(self, review: BlindReview) -> None:
+        _refuse_own_case(self._tables, review.case_id, review.reviewer)
+        _insert(self._tables.blind_reviews, (review.case_id, review.reviewer), review)
+
+    def find(self, case_id: str, reviewer: str) -> BlindReview | None:
+        return self._tables.blind_reviews.get((case_id, reviewer))
+
+
+class FakeSubmissions(_Fake):
+    def add(self, submission: Submission) -> None:
+        _insert(self._tables.submissions, submission.key, submission)
+
+    def find(self, key: str) -> Submission | None:
+        return self._tables.submissions.get(key)
+
+
 class FakeCorrections(_Fake):
     def add(self, correction: Correction, agreement: Agreement) -> None:
         _insert(self._tables.corrections, correction.case_id, (correction, agreement))
@@ -176,6 +340,10 @@ class FakeCorrections(_Fake):
     def of_case(self, case_id: str) -> Correction | None:
         found = self._tables.corrections.get(case_id)
         return found[0] if found else None
+
+    def agreement_of(self, case_id: str) -> Agreement | None:
+        found = self._tables.corrections.get(case_id)
+        return found[1] if found else None
 
     def count(self) -> int:
         return len(self._tables.corrections)
@@ -190,6 +358,7 @@ class FakeCorrections(_Fake):
 
 class FakeSecondReviews(_Fake):
     def add(self, review: SecondReview) -> None:
+        _refuse_own_case(self._tables, review.case_id, review.reviewer)
         _insert(self._tables.second_reviews, review.case_id, review)
 
     def of_case(self, case_id: str) -> SecondReview | None:
@@ -206,6 +375,10 @@ class FakeAnnotations(_Fake):
 
     def latest_of(self, image_id: str) -> Annotation | None:
         return next((each for each in self.latest() if each.image_id == image_id), None)
+
+    def of_case(self, case_id: str) -> Annotation | None:
+        annotations = self._tables.annotations.values()
+        return next((each for each in annotations if each.case_id == case_id), None)
 
     def latest(self) -> Iterator[Annotation]:
         highest = {key[0]: each for key, each in sorted(self._tables.annotations.items())}
@@ -270,6 +443,195 @@ class FakePromotions(_Fake):
         return sorted(promotions, key=lambda promotion: (promotion.created_at, promotion.id))
 
 
+class FakeAccounts(_Fake):
+    def add(self, account: Account) -> None:
+        key = login_key(account.login)
+        if self.find(key) or (account.issuer and self.of_subject(account.issuer, account.subject)):
+            raise Conflict("There is such an account already.")
+        _insert(self._tables.accounts, account.id, account)
+
+    def update(self, account: Account) -> None:
+        self.get(account.id)
+        self._tables.accounts[account.id] = account
+
+    def get(self, account_id: str) -> Account:
+        return _get(self._tables.accounts, account_id)
+
+    def find(self, key: str) -> Account | None:
+        return next((each for each in self.list() if login_key(each.login) == key), None)
+
+    def of_subject(self, issuer: str, subject: str) -> Account | None:
+        wanted = (issuer, subject)
+        return next((each for each in self.list() if (each.issuer, each.subject) == wanted), None)
+
+    def list(self) -> list[Account]:
+        return sorted(self._tables.accounts.values(), key=lambda each: login_key(each.login))
+
+    def count(self) -> int:
+        return len(self._tables.accounts)
+
+
+class FakeSessions(_Fake):
+    def add(self, session: Session) -> None:
+        _insert(self._tables.sessions, session.token_sha256, session)
+
+    def find(self, token_sha256: str) -> tuple[Session, Account] | None:
+        session = self._tables.sessions.get(token_sha256)
+        return (session, self._tables.accounts[session.account_id]) if session else None
+
+    def note_use(self, token_sha256: str, at: str) -> None:
+        session = self._tables.sessions[token_sha256]
+        self._tables.sessions[token_sha256] = replace(session, seen_at=at)
+
+    def end(self, token_sha256: str) -> None:
+        self._tables.sessions.pop(token_sha256, None)
+
+    def end_all(self, account_id: str) -> None:
+        self._keep(lambda session: session.account_id != account_id)
+
+    def forget_ended(self, now: str, idle_since: str) -> None:
+        self._keep(lambda session: session.ends_at > now and session.seen_at > idle_since)
+
+    def _keep(self, wanted: Callable[[Session], bool]) -> None:
+        sessions = self._tables.sessions
+        self._tables.sessions = {key: each for key, each in sessions.items() if wanted(each)}
+
+
+class FakeInvitations(_Fake):
+    def add(self, invitation: Invitation) -> None:
+        _insert(self._tables.invitations, invitation.token_sha256, invitation)
+
+    def find(self, token_sha256: str) -> Invitation | None:
+        return self._tables.invitations.get(token_sha256)
+
+    def use(self, token_sha256: str, at: str) -> bool:
+        found = self.find(token_sha256)
+        if found is None or found.used_at or found.expires_at <= at:
+            return False
+        self._tables.invitations[token_sha256] = replace(found, used_at=at)
+        return True
+
+    def void(self, account_id: str | None, at: str) -> None:
+        for key, each in list(self._tables.invitations.items()):
+            if each.account_id == account_id and each.used_at is None and each.expires_at > at:
+                self._tables.invitations[key] = replace(each, expires_at=at)
+
+
+class FakeSignInFailures(_Fake):
+    def take(self, login_digest: str) -> Failures:
+        return self._tables.sign_in_failures.get(login_digest, Failures(login_digest))
+
+    def put(self, failures: Failures) -> None:
+        self._tables.sign_in_failures[failures.login_digest] = failures
+
+    def forget(self, login_digest: str) -> None:
+        self._tables.sign_in_failures.pop(login_digest, None)
+
+    def forget_before(self, failed_at: str, now: str) -> None:
+        for key, each in list(self._tables.sign_in_failures.items()):
+            if each.failed_at <= failed_at and each.locked_until <= now:
+                del self._tables.sign_in_failures[key]
+
+
+class FakePasswords:
+    """Hashes that can be read, and that a test can make out of date."""
+
+    def __init__(self, method: str = "plain") -> None:
+        self.method = method
+        self.verified: list[str | None] = []
+
+    def hash(self, password: str) -> str:
+        return f"{self.method}:{password}"
+
+    def verify(self, hashed: str | None, password: str) -> bool:
+        self.verified.append(hashed)
+        return hashed is not None and hashed.partition(":")[2] == password
+
+    def outdated(self, hashed: str) -> bool:
+        return not hashed.startswith(f"{self.method}:")
+
+
+class FakeStatistics(_Fake):
+    def done(self, reviewer: str | None = None) -> Done:
+        return Done(len(self._first(reviewer)), len(self._second(reviewer)))
+
+    def done_per_day(self, since: str, reviewer: str | None = None) -> dict[str, Done]:
+        first, second = (
+            Counter(each.created_at[:10] for each in answers if each.created_at >= since)
+            for answers in (self._first(reviewer), self._second(reviewer))
+        )
+        return {day: Done(first[day], second[day]) for day in sorted({*first, *second})}
+
+    def active_seconds(self, reviewer: str | None = None, *, limit: int = 2000) -> ActiveSeconds:
+        return ActiveSeconds(
+            tuple(each.active_seconds for each in self._first(reviewer)[:limit]),
+            tuple(each.active_seconds for each in self._second(reviewer)[:limit]),
+        )
+
+    def verdicts(self, reviewer: str | None = None, *, limit: int = 2000) -> dict[int, Verdicts]:
+        found: dict[int, Verdicts] = {}
+
+        def count(class_id: int, **one: int) -> None:
+            found[class_id] = found.get(class_id, Verdicts()) + Verdicts(**one)
+
+        for answer in self._first(reviewer)[:limit]:
+            seen = self._tables.predictions[answer.prediction_id].detections
+            class_of = {detection.id: detection.class_id for detection in seen}
+            for detection_id in answer.rejected:
+                count(class_of[detection_id], rejected=1)
+            for box in answer.boxes:
+                proposed = box.class_id if box.detection_id is None else class_of[box.detection_id]
+                count(proposed, **{box.origin.value: 1})
+        return dict(sorted(found.items()))
+
+    def double_readings(self, *, limit: int = 500) -> list[DoubleReading]:
+        newest: dict[str, DoubleReading] = {}
+        for review in self._second(None)[:limit]:
+            first, _ = self._tables.corrections[review.case_id]
+            image = self._tables.images[self._tables.cases[review.case_id].image_id]
+            sides = (_labelled(first.boxes), _labelled(review.blind))
+            reading = DoubleReading(image.id, image.width, image.height, *sides)
+            newest.setdefault(image.id, reading)
+        return list(newest.values())
+
+    def annotations_by_source(self) -> dict[Source, int]:
+        return dict(Counter(each.source for each in self._tables.annotations.values()))
+
+    def _first(self, reviewer: str | None) -> list[Correction]:
+        answers = (answer for answer, _ in self._tables.corrections.values())
+        mine = [each for each in answers if reviewer in (None, each.reviewer)]
+        return sorted(mine, key=lambda each: (each.created_at, each.id), reverse=True)
+
+    def _second(self, reviewer: str | None) -> list[SecondReview]:
+        reviews = self._tables.second_reviews.values()
+        mine = [each for each in reviews if reviewer in (None, each.reviewer)]
+        return sorted(mine, key=lambda each: (each.created_at, each.id), reverse=True)
+
+
+class FakeImpacts(_Fake):
+    def find(self, promotion_id: str) -> Impact | None:
+        return self._tables.impacts.get(promotion_id)
+
+    def save(self, impact: Impact) -> None:
+        self._tables.impacts[impact.promotion_id] = impact
+
+    def settled_before(self, at: str, *, not_by: ModelRef, limit: int) -> list[Settled]:
+        newest: dict[str, Annotation] = {}
+        for _, annotation in sorted(self._tables.annotations.items()):
+            if annotation.created_at < at:
+                newest[annotation.image_id] = annotation
+        found: list[Settled] = []
+        for annotation in newest.values():
+            if annotation.case_id is not None:
+                case = self._tables.cases[annotation.case_id]
+                prediction = self._tables.predictions[case.prediction_id]
+                model = prediction.model
+                if (model.name, model.version) != (not_by.name, not_by.version):
+                    found.append(Settled(prediction, annotation))
+        found.sort(key=lambda each: (each.annotation.created_at, each.annotation.id), reverse=True)
+        return found[:limit]
+
+
 class FakeImageStore:
     def __init__(self) -> None:
         self.kept: dict[str, bytes] = {}
@@ -284,6 +646,16 @@ class FakeImageStore:
         if hashlib.sha256(data).hexdigest() != image_id:
             raise BrokenRecord(f"Image {image_id} does not match its id.")
         return data
+
+
+def _labelled(boxes: Sequence[FinalBox]) -> tuple[LabelledBox, ...]:
+    return tuple(LabelledBox(each.id, each.box, each.class_id) for each in boxes)
+
+
+def _refuse_own_case(tables: Tables, case_id: str, reviewer: str) -> None:
+    first = tables.corrections.get(case_id)
+    if first and first[0].reviewer == reviewer:
+        raise OwnCase("You gave the first answer to this case.")
 
 
 def _get(table: dict[Key, Value], key: Key) -> Value:
@@ -302,3 +674,4 @@ if TYPE_CHECKING:
     _unit: ports.UnitOfWork = FakeUnitOfWork()
     _units: ports.UnitsOfWork = FakeDatabase().units
     _store: ports.ImageStore = FakeImageStore()
+    _passwords: ports.PasswordHasher = FakePasswords()

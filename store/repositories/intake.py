@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import RowMapping, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -84,16 +85,16 @@ class SqlPredictions(Repository):
         row = self._one(select(tables.predictions).where(tables.predictions.c.id == prediction_id))
         if row is None:
             raise NotFound(f"There is no prediction {prediction_id}.")
-        return _prediction(row)
+        return to_prediction(row)
 
     def of_image(self, image_id: str) -> list[Prediction]:
         table = tables.predictions
         query = select(table).where(table.c.image_id == image_id)
         query = query.order_by(table.c.created_at, table.c.id)
-        return [_prediction(row) for row in self._all(query)]
+        return [to_prediction(row) for row in self._all(query)]
 
 
-def _prediction(row: RowMapping) -> Prediction:
+def to_prediction(row: Mapping[str, Any] | RowMapping) -> Prediction:
     return Prediction(
         id=row["id"],
         image_id=row["image_id"],

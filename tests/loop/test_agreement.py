@@ -219,3 +219,30 @@ def test_an_agreement_can_be_kept_as_json(seed: int) -> None:
     ]
     assert kept["missed"] == list(found.missed)
     assert kept["reasons"][-1] == "escalated"
+
+
+@given(seeds)
+def test_disagreement_is_a_share(seed: int) -> None:
+    left, right = _two_crowds(seed)
+    assert 0.0 <= compare(left, right, SETTINGS).disagreement <= 1.0
+    same = [replace(box, id=f"again-{box.id}") for box in left]
+    assert compare(left, same, SETTINGS).disagreement == pytest.approx(0.0, abs=1e-6)
+
+
+def test_disagreement_by_hand() -> None:
+    here = LabelledBox("l", SQUARE, 0)
+    there = LabelledBox("l2", Box(50, 50, 60, 60), 0)
+    same = LabelledBox("r", SQUARE, 0)
+    assert compare([], [], SETTINGS).disagreement == 0.0
+    assert compare([here], [], SETTINGS).disagreement == 1.0
+    assert compare([here, there], [same], SETTINGS).disagreement == pytest.approx(0.5)
+    other_class = replace(same, class_id=1)
+    assert compare([here], [other_class], SETTINGS).disagreement == 1.0
+    assert Agreement(reasons=(Reason.NOT_COMPUTABLE,)).disagreement == 1.0
+
+
+@given(seeds)
+def test_an_agreement_survives_the_way_through_json(seed: int) -> None:
+    left, right = _two_crowds(seed)
+    found = compare(left, right, SETTINGS)
+    assert Agreement.from_dict(json.loads(json.dumps(found.as_dict()))) == found

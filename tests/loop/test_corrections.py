@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loop.boxes import Box
-from loop.corrections import FinalBox, Origin, check_boxes, check_origins
+from loop.corrections import (
+    Dropped,
+    FinalBox,
+    How,
+    Lineage,
+    Origin,
+    check_boxes,
+    check_origins,
+    digest_of_boxes,
+    final_box,
+)
 from loop.errors import InvalidAnswer
 from loop.predictions import Detection, ModelRef, Prediction
 from tests.strategies import (
@@ -172,3 +182,27 @@ def test_origins_are_checked_where_not_every_detection_is_answered() -> None:
         check_origins((ACCEPTED, replace(ACCEPTED, id="b3")), PREDICTION)
     with pytest.raises(InvalidAnswer, match="unknown or used twice"):
         check_origins((replace(ACCEPTED, detection_id="nowhere"),), PREDICTION)
+
+
+def test_a_box_with_its_lineage_survives_the_way_through_json() -> None:
+    box = replace(ADDED, lineage=Lineage(("left", "b9"), How.MERGED, "boundary"))
+    assert FinalBox.from_dict(json.loads(json.dumps(box.as_dict()))) == box
+    dropped = Dropped(("left",), "duplicate")
+    assert Dropped.from_dict(json.loads(json.dumps(dropped.as_dict()))) == dropped
+
+
+def test_a_box_without_a_lineage_has_the_digest_that_it_had_before_there_was_one() -> None:
+    assert set(ADDED.as_dict()) == {"id", "box", "class_id", "origin", "detection_id"}
+    assert digest_of_boxes([ADDED]) == (
+        "b24cb95660fcea0028eb28d63a1a35f3c58b74167f10b52255c70bcdc81a5240"
+    )
+
+
+def test_a_final_box_gets_the_origin_that_is_true() -> None:
+    moved = Box(0, 0, 10, 11)
+    assert final_box("b", LEFT.box, 0, "left", PREDICTION).origin is Origin.ACCEPTED
+    assert final_box("b", moved, 0, "left", PREDICTION).origin is Origin.MOVED
+    assert final_box("b", moved, 1, "left", PREDICTION).origin is Origin.RELABELLED
+    assert final_box("b", LEFT.box, 0, None, PREDICTION).origin is Origin.ADDED
+    with pytest.raises(InvalidAnswer, match="nowhere"):
+        final_box("b", LEFT.box, 0, "nowhere", PREDICTION)

@@ -11,7 +11,7 @@ from loop.boxes import Box
 from loop.cases import CaseState, Source
 from loop.corrections import FinalBox, Origin, digest_of_boxes
 from loop.errors import Conflict, InvalidAnswer, NotFound, OwnCase
-from loop.events import Outcome
+from loop.events import Outcome, Role
 from loop.intake import NewImage, Queued
 from loop.review import FirstAnswer, FirstOutcome, SecondAnswer, submit_first, submit_second
 from tests.loop.cases import ANA, BEN, NEW, SETTINGS, SURE, UNSURE, Clinic, accepted
@@ -163,8 +163,9 @@ def test_a_second_person_settles_the_case(clinic: Clinic, queued: Queued) -> Non
 
 def test_nobody_settles_their_own_case(clinic: Clinic, queued: Queued) -> None:
     _first(clinic, queued, DIFFERS)
+    ana_again = replace(ANA, role=Role.ADJUDICATOR)
     with pytest.raises(OwnCase) as caught:
-        submit_second(clinic.units, queued.review_id, SETTLES, actor=ANA)
+        submit_second(clinic.units, queued.review_id, SETTLES, actor=ana_again)
     assert caught.value.hint
     assert _state(clinic, queued) is CaseState.SECOND
 

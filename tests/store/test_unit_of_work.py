@@ -473,7 +473,7 @@ def test_a_log_that_takes_no_events_fails_no_commit_and_loses_none(
 def test_a_change_and_its_event_are_kept_together_or_not_at_all(
     database_url: str, engine: Engine
 ) -> None:
-    for step in range(20):
+    for step in range(40):
         crashing, statements = open_engine(database_url), iter(range(step))
 
         def crash(*_: object, statements: Any = statements) -> None:
