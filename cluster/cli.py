@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.commands import audit, data, models, run, training
+from cluster.commands import audit, data, models, run, training, users
 from cluster.console import err, print_error
 from cluster.context import CommandLine
 from loop.errors import LoopError
@@ -41,6 +41,7 @@ data.add_to(app)
 training.add_to(app)
 models.add_to(app)
 audit.add_to(app)
+users.add_to(app)
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from cluster.processes import Child, require_free_port
 from cluster.running import end_running, find_running, forget_running, note_running
 from loop.errors import Conflict, Unavailable
 from loop.events import Actor, Event, Role
+from loop.invitations import Invitations
 from loop.predictions import ModelRef
 from serve.release import deploy, wait_until_served
 from store.model_registry import open_model_registry
@@ -88,7 +89,7 @@ class _Parts:
         self._note(ray)
         if not settings.tracking.startswith("http"):
             self._start_mlflow()
-        self._start_child("app", [sys.executable, "-m", "ui.app"], ray)
+        self._start_child("app", [sys.executable, "-m", "cluster.app"], ray)
         self._note(ray)
         self._say("Starting the detector …")
         deploy(settings, ray.dashboard_url, self._champion)
@@ -114,12 +115,21 @@ class _Parts:
         serving = f"detector version {model.version}" if model else "no model yet"
         lines = [
             "",
-            f"  Reviewers' app   {self._ui_url}",
+            f"  Reviewers' app   {self._settings.app_url}",
             f"  Detection API    {self._settings.api_url}/docs   ({serving})",
             f"  MLflow           {self._mlflow_url}",
             f"  Ray dashboard    http://{self._settings.host}:{self._settings.dashboard_port}",
             "",
         ]
+        link = first_admin_link(self._settings)
+        if link is not None:
+            hours = f"{self._settings.link_hours:g} hours"
+            lines += [
+                "  Nobody has an account yet. This link makes the first one, with every role. It",
+                f"  is good once, for {hours}, and until the next start:",
+                f"    {link}",
+                "",
+            ]
         if model is None:
             lines += [
                 "  No model is in service. Register one from another terminal:",
@@ -166,6 +176,16 @@ class _Parts:
 
     def _note(self, ray: LocalRay) -> None:
         note_running(self._settings, ray.address, ray.dashboard_url, self._mlflow_url)
+
+
+def first_admin_link(settings: Settings) -> str | None:
+    """A new one-time link that makes the first account; None once there is one, and where only a
+    provider signs people in."""
+    if not settings.password_sign_in:
+        return None
+    invitations = Invitations(open_units_of_work(settings), settings.sign_in)
+    token = invitations.first_admin(Actor(settings.actor, Role.SYSTEM))
+    return settings.welcome_url(token) if token else None
 
 
 def _require_ports(settings: Settings) -> None:

@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import os
 import secrets
-from pathlib import Path
 
 from store.settings import Settings
 
@@ -30,10 +29,12 @@ class SubjectPseudonyms:
 
 def open_subject_pseudonyms(settings: Settings) -> SubjectPseudonyms:
     """With the home's key, made on first use."""
-    return SubjectPseudonyms(_key(settings.home / "keys" / "subjects.key"))
+    return SubjectPseudonyms(home_key(settings, "subjects"))
 
 
-def _key(path: Path) -> bytes:
+def home_key(settings: Settings, name: str) -> bytes:
+    """32 random bytes that this home keeps in ``keys/NAME.key``, made on first use."""
+    path = settings.home / "keys" / f"{name}.key"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")

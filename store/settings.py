@@ -7,15 +7,19 @@ to a server when one machine is not enough. Nothing here makes a directory or op
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from loop.agreement import AgreementSettings
+from loop.desk_core import DeskSettings
 from loop.errors import Misconfigured
+from loop.events import Role
 from loop.promotions import GateSettings
+from loop.sessions import SignInSettings
 
 
 class Settings(BaseSettings):
@@ -42,10 +46,17 @@ class Settings(BaseSettings):
     # 32 MiB holds a 12-megapixel PNG; 50 megapixels decode to 150 MB.
     max_image_bytes: int = Field(32 * 1024 * 1024, gt=0)
     max_image_pixels: int = Field(50_000_000, gt=0)
+    # Of a ZIP with a data set that an engineer brings in over the app.
+    max_import_bytes: int = Field(4 * 1024**3, gt=0)
     max_batch_size: int = Field(8, gt=0)
     replicas: int = Field(1, gt=0)
     # CPUs that a replica reserves. With 0, training on the same small machine still finds some.
     serve_cpus: float = Field(0, ge=0)
+
+    # How long a case is held for who opened it; the page renews it every 30 s.
+    lease_seconds: float = Field(300, gt=0)
+    # How many of the cases that are taken are drawn by lot, whatever the order.
+    random_share: float = Field(0.1, ge=0, le=1)
 
     match_iou: float = Field(0.0, ge=0, lt=1)
     agreement_ciou: float = Field(0.5, ge=-1, le=1)
@@ -54,8 +65,33 @@ class Settings(BaseSettings):
     max_class_loss: float = Field(0.1, ge=0)
     min_gold_images: int = Field(10, gt=0)
 
+    # Where people reach the app, when that is not http://HOST:UI_PORT: behind a proxy with TLS.
+    public_url: str = Field("", pattern=r"^(https?://[^/?#\s]+)?/?$")
+    # Several app servers of one home share it. Otherwise the home makes its own.
+    session_key: SecretStr = SecretStr("")
+    session_idle_hours: float = Field(12, gt=0)
+    session_days: float = Field(7, gt=0)
+    password_sign_in: bool = True
+    sign_in_attempts: int = Field(5, gt=0)
+    lockout_minutes: float = Field(15, gt=0)
+    link_hours: float = Field(24, gt=0)  # one-time links of new people
+
+    # Sign-in by OpenID Connect, at this provider. Empty: none.
+    oidc_issuer: str = ""
+    oidc_client_id: str = ""
+    oidc_client_secret: SecretStr = SecretStr("")
+    oidc_name: str = "your organisation"  # on the button
+    oidc_scopes: str = "openid profile email"
+    # The claim with a person's roles here, read at each sign-in. Empty: admins give roles here.
+    oidc_roles_claim: str = "roles"
+    # For whom the provider names no role. None: they are not let in.
+    oidc_default_role: Role | None = None
+
     # Whether base weights that params.yaml names may be fetched from Ultralytics' releases.
     allow_downloads: bool = True
+
+    # Where the app runs trainings. None: the home's own workspace, or the folder it is started in.
+    workspace: Path | None = None
 
     # Who acts when the command line does: a pseudonym, never a name.
     actor: str = "operator"
@@ -67,6 +103,18 @@ class Settings(BaseSettings):
         # Ray and DVC change the working directory of what they start.
         return home.expanduser().absolute()
 
+    @field_validator("workspace", mode="before")
+    @classmethod
+    def _absolute_if_any(cls, folder: Path | str | None) -> Path | None:
+        return Path(folder).expanduser().absolute() if folder else None
+
+    @field_validator("oidc_default_role", mode="before")
+    @classmethod
+    def _for_people(cls, role: object) -> object:
+        if role == Role.SYSTEM:
+            raise ValueError("this role is not for people")
+        return role or None
+
     @property
     def database(self) -> str:
         """SQLAlchemy URL: SQLite in the home unless ``SECONDLOOK_DATABASE_URL`` says otherwise."""
@@ -75,6 +123,11 @@ class Settings(BaseSettings):
     @property
     def images(self) -> Path:
         return self.home / "images"
+
+    @property
+    def imports(self) -> Path:
+        """Data sets on their way in over the app: nothing in it outlives its import."""
+        return self.home / "imports"
 
     @property
     def tracking(self) -> str:
@@ -99,6 +152,29 @@ class Settings(BaseSettings):
     @property
     def api_url(self) -> str:
         return f"http://{self.host}:{self.api_port}"
+
+    @property
+    def app_url(self) -> str:
+        """Where people open the reviewers' app; no slash at the end."""
+        return self.public_url.rstrip("/") or f"http://{self.host}:{self.ui_port}"
+
+    def welcome_url(self, token: str) -> str:
+        """The one-time link with ``token``."""
+        return f"{self.app_url}/welcome?token={token}"
+
+    @property
+    def sign_in(self) -> SignInSettings:
+        return SignInSettings(
+            attempts=self.sign_in_attempts,
+            lockout=timedelta(minutes=self.lockout_minutes),
+            idle=timedelta(hours=self.session_idle_hours),
+            lifetime=timedelta(days=self.session_days),
+            link=timedelta(hours=self.link_hours),
+        )
+
+    @property
+    def desk(self) -> DeskSettings:
+        return DeskSettings(self.lease_seconds, self.random_share, self.agreement)
 
     @property
     def agreement(self) -> AgreementSettings:
@@ -128,7 +204,10 @@ def load_settings(home: Path | None = None) -> Settings:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "?"
         variable = name if name.isupper() else f"SECONDLOOK_{name.upper()}"
+        # A secret is never repeated, right or wrong.
+        secret = variable.endswith(("_KEY", "_SECRET", "_URL"))
+        value = "" if secret else f"={os.environ.get(variable, '')!r}"
         raise Misconfigured(
-            f"{variable}={os.environ.get(variable, '')!r}: {first['msg']}.",
+            f"{variable}{value}: {first['msg']}.",
             hint=f"Correct {variable} in the environment, or unset it for the default.",
         ) from error

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from loop.errors import Misconfigured
+from loop.events import Role
+from store.settings import Settings, load_settings
+
+
+def test_people_reach_the_app_where_it_listens_unless_told_otherwise(tmp_path: Path) -> None:
+    assert Settings(home=tmp_path).app_url == "http://127.0.0.1:7860"
+    for url in ("https://look.test", "https://look.test/"):
+        settings = Settings(home=tmp_path, public_url=url)
+        assert settings.app_url == "https://look.test"
+        assert settings.welcome_url("abc") == "https://look.test/welcome?token=abc"
+
+
+@pytest.mark.parametrize("url", ["look.test", "ftp://look.test", "https://look.test/app", "x y"])
+def test_a_public_address_is_one_of_a_whole_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("SECONDLOOK_PUBLIC_URL", url)
+    with pytest.raises(Misconfigured, match="SECONDLOOK_PUBLIC_URL"):
+        load_settings(tmp_path)
+
+
+def test_secrets_are_not_shown(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, session_key="s3cret" * 9, oidc_client_secret="s3cret")
+    assert "s3cret" not in f"{settings!r} {settings}"
+
+
+def test_what_the_sign_in_allows_is_set_in_peoples_units(tmp_path: Path) -> None:
+    settings = Settings(
+        home=tmp_path, lockout_minutes=1, session_idle_hours=2, session_days=3, link_hours=4
+    )
+    allowed = settings.sign_in
+    assert allowed.lockout == timedelta(minutes=1)
+    assert allowed.idle == timedelta(hours=2)
+    assert allowed.lifetime == timedelta(days=3)
+    assert allowed.link == timedelta(hours=4)
+
+
+def test_a_default_role_may_be_left_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings(tmp_path).oidc_default_role is None
+    monkeypatch.setenv("SECONDLOOK_OIDC_DEFAULT_ROLE", "reviewer")
+    assert load_settings(tmp_path).oidc_default_role is Role.REVIEWER
+    monkeypatch.setenv("SECONDLOOK_OIDC_DEFAULT_ROLE", "")
+    assert load_settings(tmp_path).oidc_default_role is None
