@@ -66,12 +66,15 @@ def import_dataset(
     only: Path | None,
     actor: Actor,
     progress: Progress,
+    name: str = "",
+    sha256: str = "",
 ) -> ImportReport:
     """Import every image under ``path`` that can be; what cannot is in the report, with why.
 
     ``subject_pattern`` is searched for in the image's path below ``path``; its first group (or
     all of the match) is the subject, and its pseudonym is what is kept. ``only`` is a file that
-    lists the names to import, one a line. Raises `InvalidDataset`, `InvalidInput`.
+    lists the names to import, one a line. ``name`` and ``sha256`` are what the data set is called
+    and known by where the folder it lies in says nothing. Raises `InvalidDataset`, `InvalidInput`.
     """
     if gold and import_as is ImportAs.PREDICTION:
         raise InvalidInput("Gold images need true boxes.", hint="Use --as truth with --gold.")
@@ -82,7 +85,12 @@ def import_dataset(
     classes = known or reader.classes
     if known is None:
         _define_classes(units, classes, actor)
-    importer = _Importer(settings, units, classes, import_as, gold, path, actor)
+    source = f"import:{name or path.name}"
+    # Whoever made the boxes, the data set is all that is known of it.
+    digest = sha256 or hashlib.sha256(str(path.absolute()).encode()).hexdigest()
+    importer = _Importer(
+        settings, units, classes, import_as, gold, ModelRef(source, "1", digest), actor
+    )
     pattern = _compiled(subject_pattern)
     wanted = _names(only)
     total = len(reader)
@@ -92,7 +100,7 @@ def import_dataset(
             importer.add(image, pattern, report)
         progress(done, total)
     report.problems = [(str(p.file), p.what) for p in reader.problems] + report.problems
-    _record(units, path, format, report, actor, gold=gold)
+    _record(units, source, format, report, actor, gold=gold)
     return report
 
 
@@ -104,7 +112,7 @@ class _Importer:
         classes: ClassList,
         import_as: ImportAs,
         gold: bool,
-        path: Path,
+        model: ModelRef,
         actor: Actor,
     ) -> None:
         self._units = units
@@ -112,13 +120,10 @@ class _Importer:
         self._as_truth = import_as is ImportAs.TRUTH
         self._gold = gold
         self._actor = actor
-        self._source = f"import:{path.name}"
+        self._model = model
         self._images = open_image_store(settings)
         self._pseudonyms = open_subject_pseudonyms(settings)
         self._limits = Limits(settings.max_image_bytes, settings.max_image_pixels)
-        # Whoever made the boxes, the data set's name is all that is known of it.
-        digest = hashlib.sha256(str(path.absolute()).encode()).hexdigest()
-        self._model = ModelRef(self._source, "1", digest)
 
     def add(
         self, image: ImportedImage, pattern: re.Pattern[str] | None, report: ImportReport
@@ -157,7 +162,7 @@ class _Importer:
                 "after turning"
             )
         new = NewImage(
-            clean.data, clean.media_type, clean.width, clean.height, subject, self._source
+            clean.data, clean.media_type, clean.width, clean.height, subject, self._model.name
         )
         if self._as_truth:
             truth = [TrueBox(box.box, self._classes.id_of(box.class_name)) for box in image.boxes]
@@ -214,7 +219,7 @@ def _names(only: Path | None) -> set[str] | None:
 
 def _record(
     units: UnitsOfWork,
-    path: Path,
+    source: str,
     format: Format,
     report: ImportReport,
     actor: Actor,
@@ -226,7 +231,7 @@ def _record(
             Event(
                 type="dataset.imported",
                 actor=actor,
-                subject={"source": f"import:{path.name}", "format": format},
+                subject={"source": source, "format": format},
                 details={
                     "images": report.images,
                     "boxes": report.boxes,

@@ -1,120 +1,111 @@
-"""Asks the API about one image and draws what it answers."""
+"""Asks the detection API about one image, for a person who uploads it or compares models on it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 
-from loop.errors import InvalidInput, LoopError, Unavailable
+from loop.errors import Conflict, InvalidImage, InvalidInput, LoopError, TooLarge, Unavailable
+from loop.predictions import Detection, ModelRef
 
-# Okabe and Ito's palette, which people with any colour vision can tell apart; its yellow is left
-# out, it is lost on a bright image. https://jfly.uni-koeln.de/color/
-_PALETTE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_TEXT = {"#D55E00": "white", "#0072B2": "white", "#009E73": "white"}
 _SECONDS = 60.0
-# Lines and labels as fractions of the longer side, so that a large image is as legible.
-_LINE, _LABEL = 1 / 400, 1 / 55
-_SMALLEST_LABEL_PIXELS = 10
-_PADDING_PIXELS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """An answer of ``POST /v1/images``."""
+class Queued:
+    """What became of an uploaded image; ``model`` is ``name:version``."""
 
-    model: Mapping[str, str]
-    detections: Sequence[Mapping[str, Any]]
+    image_id: str
     review_id: str
+    detections: int
+    model: str
 
-    def rows(self) -> list[list[str | int]]:
-        """For a table: number, class, confidence, and the box's edges in whole pixels."""
-        return [
-            [
-                number,
-                detection["class_name"],
-                f"{detection['confidence']:.2f}",
-                " ".join(f"{edge:.0f}" for edge in detection["box"]),
-            ]
-            for number, detection in enumerate(self.detections, 1)
-        ]
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "image_id": self.image_id,
+            "review_id": self.review_id,
+            "detections": self.detections,
+            "model": self.model,
+        }
 
 
-def ask(client: httpx.Client, data: bytes) -> Found:
-    """Send an image, which stores it and queues it for review.
+async def queue(
+    client: httpx.AsyncClient, form: bytes, content_type: str, request_id: str
+) -> Queued:
+    """Send a form with an image, which stores it and queues it for review.
 
-    Raises `InvalidInput` with what the API says of the image, and `Unavailable` when there is no
-    API or no model.
+    What the API refuses is raised as it says it; `Unavailable` when there is no API or no model.
     """
     try:
-        response = client.post(
+        response = await client.post(
             "/v1/images",
-            content=data,
-            headers={"content-type": "application/octet-stream"},
+            content=form,
+            headers={"content-type": content_type, "x-request-id": request_id},
             params={"source": "reviewers-app"},
             timeout=_SECONDS,
         )
     except httpx.TransportError as error:
-        raise Unavailable(
-            f"The detection API at {client.base_url} does not answer.",
-            hint="Start it with `secondlook up`, then try again.",
-        ) from error
+        raise _silent(client.base_url) from error
     if response.is_error:
         raise _refusal(response)
-    answer = response.json()
-    return Found(answer["model"], answer["detections"], answer["review_id"])
+    try:
+        answer = response.json()
+        model = f"{answer['model']['name']}:{answer['model']['version']}"
+        return Queued(answer["image_id"], answer["review_id"], len(answer["detections"]), model)
+    except (ValueError, KeyError, TypeError) as error:
+        raise _not_understood(response, Unavailable) from error
 
 
-def draw(pixels: NDArray[np.uint8], detections: Sequence[Mapping[str, Any]]) -> Image.Image:
-    """The image with its boxes, each with the number of its row in the table and its class."""
-    image = Image.fromarray(pixels).convert("RGB")
-    longer = max(image.size)
-    pen = ImageDraw.Draw(image)
-    font = ImageFont.load_default(size=max(_SMALLEST_LABEL_PIXELS, longer * _LABEL))
-    thickness = max(2, round(longer * _LINE))
-    # All boxes before all labels, so that no line crosses one; the surest last, on top.
-    for detection in reversed(detections):
-        pen.rectangle(tuple(detection["box"]), outline=_colour(detection), width=thickness)
-    for number, detection in reversed(list(enumerate(detections, 1))):
-        _label(pen, image.size, detection, f"{number} {detection['class_name']}", font)
-    return image
+def look(client: httpx.Client, data: bytes) -> tuple[ModelRef, tuple[Detection, ...]]:
+    """What the model in service sees on an image, and which model that is. Nothing is stored.
+
+    Raises as `queue` does.
+    """
+    try:
+        response = client.post(
+            "/v1/detect",
+            content=data,
+            headers={"content-type": "application/octet-stream"},
+            timeout=_SECONDS,
+        )
+    except httpx.TransportError as error:
+        raise _silent(client.base_url) from error
+    if response.is_error:
+        raise _refusal(response)
+    try:
+        answer = response.json()
+        found = tuple(Detection.from_dict(document) for document in answer["detections"])
+        return ModelRef.from_dict(answer["model"]), found
+    except (ValueError, KeyError, TypeError, InvalidInput) as error:
+        raise _not_understood(response, Unavailable) from error
 
 
-def _label(
-    pen: ImageDraw.ImageDraw,
-    size: tuple[int, int],
-    detection: Mapping[str, Any],
-    text: str,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-) -> None:
-    """Above the box where there is room, else inside it, and never beyond the image's sides."""
-    colour = _colour(detection)
-    left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
-    width, height = right - left + 2 * _PADDING_PIXELS, bottom - top + 2 * _PADDING_PIXELS
-    x1, y1, _, _ = detection["box"]
-    x = min(x1, max(size[0] - width, 0))
-    y = y1 - height if y1 >= height else y1
-    pen.rectangle((x, y, x + width, y + height), fill=colour)
-    at = (x + _PADDING_PIXELS - left, y + _PADDING_PIXELS - top)
-    pen.text(at, text, fill=_TEXT.get(colour, "black"), font=font)
-
-
-def _colour(detection: Mapping[str, Any]) -> str:
-    return _PALETTE[detection["class_id"] % len(_PALETTE)]
+def _silent(url: httpx.URL) -> Unavailable:
+    return Unavailable(
+        f"The detection API at {url} does not answer.",
+        hint="Start it with `secondlook up`, then try again.",
+    )
 
 
 def _refusal(response: httpx.Response) -> LoopError:
-    kind = Unavailable if response.status_code >= 500 else InvalidInput
+    """What the API said, as an error of the same status."""
+    kind: type[LoopError] = InvalidInput
+    if response.status_code >= 500:
+        kind = Unavailable
+    for one in (Conflict, TooLarge, InvalidImage):
+        if one.http_status == response.status_code:
+            kind = one
     try:
         error = response.json()["error"]
         return kind(error["message"], hint=error["hint"], code=error["code"])
     except (ValueError, KeyError, TypeError):
-        return kind(
-            f"The API answered {response.status_code} and nothing that this page understands.",
-            hint="Is something else listening on the API's port?",
-        )
+        return _not_understood(response, kind)
+
+
+def _not_understood(response: httpx.Response, kind: type[LoopError]) -> LoopError:
+    return kind(
+        f"The API answered {response.status_code} and nothing that this page understands.",
+        hint="Is something else listening on the API's port?",
+    )
