@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from detector.ultralytics_env import prepare
+from loop.classes import ClassList
 from loop.errors import LoopError
-from store.snapshot_files import open_snapshot
+from loop.impact import class_metrics
+from store.snapshot_files import open_snapshot, read_manifest
 from store.tracking import Tracking
-from train.training import EpochReport, TrainSpec
+from train.training import ClassScores, EpochReport, TrainSpec
 
 _STATE = "state.json"
 # Names of the process group of distributed training. Ultralytics takes them, at import, for its
@@ -55,6 +57,7 @@ class FoldResult:
     """``metrics`` are those of the best model; ``history`` has an entry an epoch, with its number.
 
     ``seconds`` is the time its workers spent, lost epochs included as far as they were kept.
+    ``per_class`` is as in `TrainResult`.
     """
 
     metrics: Mapping[str, float]
@@ -62,6 +65,7 @@ class FoldResult:
     best_epoch: int
     seconds: float
     history: tuple[Mapping[str, float], ...]
+    per_class: ClassScores = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,8 @@ class _Fold:
         if self._state.result is None:
             self._train(checkpoint)
         result = self._result()
-        self._log.log_best(result)
+        classes = ClassList(read_manifest(self._task.snapshot).classes)
+        self._log.log_best(result, class_metrics(result.per_class, classes))
         return result
 
     def _take_over(self, checkpoint: Path) -> None:
@@ -148,6 +153,7 @@ class _Fold:
             "metrics": dict(trained.metrics),
             "epochs": trained.epochs,
             "best_epoch": trained.best_epoch,
+            "per_class": {name: dict(scores) for name, scores in trained.per_class.items()},
         }
         self._keep_files((trained.best, self._folder / "results.csv"), trained.metrics)
 
@@ -177,6 +183,7 @@ class _Fold:
             best_epoch=found["best_epoch"],
             seconds=round(self._state.seconds, 2),
             history=tuple(self._state.history),
+            per_class=found["per_class"],
         )
 
 
@@ -200,12 +207,12 @@ class _MetricLog:
             self._tracking.log_metrics(self._run_id, metrics, step)
             self._logged.add(step)
 
-    def log_best(self, result: FoldResult) -> None:
+    def log_best(self, result: FoldResult, per_class: Mapping[str, float]) -> None:
         if self._tracking.metric_steps(self._run_id, "best_epoch"):
             return
         best = {f"best_{name}": value for name, value in result.metrics.items()}
         best |= {"best_epoch": float(result.best_epoch), "fold_seconds": result.seconds}
-        self._tracking.log_metrics(self._run_id, best, result.epochs)
+        self._tracking.log_metrics(self._run_id, best | dict(per_class), result.epochs)
 
     def note_resumed(self, epoch: int) -> None:
         self._tracking.set_tags(self._run_id, {"loop.resumed_after_epoch": str(epoch)})

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from loop.impact import class_metrics
 from loop.predictions import ModelRef
 from loop.promotions import Promotion
 from loop.snapshots import Labels
@@ -24,6 +25,7 @@ from train.plots import write_plots
 from train.results import (
     FoldRow,
     best_row,
+    class_spread,
     results_table,
     spread,
     spread_metrics,
@@ -103,7 +105,8 @@ def _write_results(context: Context, plan: Plan, trained: Trained) -> None:
     histories = {o.task.fold: o.result.history for o in trained.outcomes if o.result is not None}
     write_plots(plan.out / _PLOTS, trained.rows, spreads, histories)
     run_id = trained.record.run_id
-    context.tracking.log_metrics(run_id, spread_metrics(spreads), 0)
+    per_class = class_metrics(class_spread(trained.outcomes), context.snapshot.classes)
+    context.tracking.log_metrics(run_id, spread_metrics(spreads) | per_class, 0)
     for name in (RESULTS_CSV, _PLOTS):
         context.tracking.log_file(run_id, plan.out / name)
 
@@ -165,6 +168,11 @@ def _summary(
         "folds": [asdict(row) for row in trained.rows],
         "mean": {name: value.mean for name, value in spreads.items()},
         "std": {name: value.std for name, value in spreads.items()},
+        "per_class": [
+            {"fold": outcome.task.fold, "scores": outcome.result.per_class}
+            for outcome in trained.outcomes
+            if outcome.result is not None
+        ],
     }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from rich.table import Table
 
 from train.fold_job import FoldOutcome
+from train.training import CLASS_SCORES
 
 SCORES = ("map50", "map50_95", "precision", "recall")
 
@@ -69,6 +70,19 @@ def spread(rows: Sequence[FoldRow]) -> dict[str, Spread]:
         values = [float(getattr(row, name)) for row in rows]
         std = statistics.stdev(values) if len(values) > 1 else 0.0
         found[name] = Spread(statistics.fmean(values), std)
+    return found
+
+
+def class_spread(outcomes: Sequence[FoldOutcome]) -> dict[str, dict[str, float]]:
+    """By class name: ``map50_mean``, ``map50_std`` and so on, over the folds that show it."""
+    found: dict[str, dict[str, float]] = {}
+    per_class = [outcome.result.per_class for outcome in outcomes if outcome.result is not None]
+    for name in dict.fromkeys(name for scores in per_class for name in scores):
+        for score in CLASS_SCORES:
+            values = [scores[name][score] for scores in per_class if name in scores]
+            std = statistics.stdev(values) if len(values) > 1 else 0.0
+            own = {f"{score}_mean": statistics.fmean(values), f"{score}_std": std}
+            found.setdefault(name, {}).update(own)
     return found
 
 

@@ -16,11 +16,13 @@ import torch
 import yaml
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import load_checkpoint
+from ultralytics.utils.metrics import DetMetrics
 
+from loop.classes import ClassList
 from loop.errors import LoopError, Misconfigured, NotEnoughData, TrainingFailed
 from store.snapshot_files import Snapshot
 from train.arrow_dataset import ArrowDataset
-from train.training import EpochReport, TrainResult, TrainSpec
+from train.training import CLASS_SCORES, ClassScores, EpochReport, TrainResult, TrainSpec
 
 # Ultralytics pads validation images by half a stride (ultralytics/data/build.py).
 _VALIDATION_PAD_STRIDES = 0.5
@@ -168,6 +170,7 @@ class _Trainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics is not ty
             metrics=_renamed(self.metrics),
             epochs=self.epoch + 1,
             best_epoch=int(self.stopper.best_epoch),
+            per_class=_per_class(self.validator.metrics, self._snapshot.classes),
         )
 
     def _set_threads(self, _: object) -> None:
@@ -250,6 +253,18 @@ def _restore(last: Path, spec: TrainSpec) -> _Trained | None:
         ) from error
     stale = spec.patience and epochs - best_epoch >= spec.patience
     return _Trained(epochs - 1, best_epoch) if stale or epochs >= spec.epochs else None
+
+
+def _per_class(metrics: DetMetrics, classes: ClassList) -> ClassScores:
+    """Of the last validation, which was that of best.pt; for classes that its images show."""
+    scores = {}
+    # Its `maps` puts the mean of the others in the place of a class that no image shows.
+    for place, class_id in enumerate(metrics.ap_class_index):
+        _, _, map50, map50_95 = metrics.class_result(place)
+        scores[classes.name_of(int(class_id))] = dict(
+            zip(CLASS_SCORES, (float(map50), float(map50_95)), strict=True)
+        )
+    return scores
 
 
 def _renamed(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -23,6 +23,11 @@ HYPERPARAMETERS = frozenset(
 )
 
 
+# By class name, then by the name of the score: AP50 and AP50-95, in [0, 1].
+ClassScores = Mapping[str, Mapping[str, float]]
+CLASS_SCORES = ("map50", "map50_95")
+
+
 @dataclass(frozen=True, slots=True)
 class TrainSpec:
     """One training run. Raises `Misconfigured` for a hyperparameter that is not one.
@@ -76,7 +81,8 @@ class EpochReport:
 class TrainResult:
     """``metrics`` are those of the file ``best``, measured again after training ended.
 
-    ``epochs`` were trained; the best model is from ``best_epoch`` (from 1).
+    ``epochs`` were trained; the best model is from ``best_epoch`` (from 1). ``per_class`` has the
+    `CLASS_SCORES` of each class that the validation images show, by its name.
     """
 
     best: Path
@@ -84,3 +90,4 @@ class TrainResult:
     metrics: Mapping[str, float]
     epochs: int
     best_epoch: int
+    per_class: ClassScores = field(default_factory=dict)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from loop.impact import class_metrics
 from store.snapshot_files import Snapshot
 from store.tracking import EXPERIMENT, Tracking
 from tests.train.generated import generated_snapshot, small_spec
@@ -80,6 +81,8 @@ def test_a_fold_logs_each_epoch_and_its_best_scores(given: Fixture, tmp_path: Pa
     logged = given.tracking.latest_metrics(task.run_id)
     assert logged["best_map50"] == pytest.approx(result.metrics["map50"])
     assert logged["best_epoch"] == result.best_epoch
+    assert result.per_class
+    assert logged.items() >= class_metrics(result.per_class, given.snapshot.classes).items()
 
 
 @pytest.mark.parametrize("keeps_it", [False, True])
@@ -96,6 +99,8 @@ def test_a_fold_whose_worker_died_ends_as_if_it_had_not(
     assert [entry["epoch"] for entry in result.history] == [1, 2, 3]
     assert given.tracking.metric_steps(task.run_id, "map50") == [1, 2, 3]
     assert given.tracking.metric_steps(task.run_id, "best_map50") == [EPOCHS]
+    [logged, *_] = class_metrics(result.per_class, given.snapshot.classes)
+    assert given.tracking.metric_steps(task.run_id, logged) == [EPOCHS]
     noted = given.tracking.run(task.run_id).tags["loop.resumed_after_epoch"]
     assert noted == str(min(len(first.kept), EPOCHS))
 

@@ -12,10 +12,12 @@ import yaml
 
 from loop.errors import BrokenRecord, TrainingFailed
 from loop.events import Event, Outcome
+from loop.impact import class_scores
 from loop.snapshots import Labels
 from store.audit_log import open_audit_log
 from store.model_registry import open_model_registry
 from store.settings import Settings, load_settings
+from store.snapshot_files import open_snapshot
 from store.tracking import open_tracking
 from tests.train.generated import ARCHITECTURE, SIZE_PX, generated_snapshot
 from train import kfold_model_training, model_training
@@ -93,6 +95,9 @@ def _check_mlflow(place: Place, summary: dict[str, Any]) -> None:
     assert parent.params["train.lr0"] == "0.005"
     assert parent.metrics["map50_mean"] == pytest.approx(summary["mean"]["map50"])
     assert "map50_95_std" in parent.metrics
+    classes = open_snapshot(PATHS.snapshot).classes
+    averaged = class_scores(parent.metrics, classes, "map50_95_mean")
+    assert set(averaged) == {name for fold in summary["per_class"] for name in fold["scores"]}
     artifacts = Path(parent.artifact_uri.removeprefix("file://"))
     assert {path.name for path in artifacts.iterdir()} == {
         "kfold_results.csv",
@@ -110,6 +115,10 @@ def _check_mlflow(place: Place, summary: dict[str, Any]) -> None:
         assert child.tags["loop.seed"] == "0"
         assert child.metrics["epoch"] == EPOCHS
         assert tracking.metric_steps(child.run_id, "map50") == [1, 2]
+        own = summary["per_class"][int(child.tags["loop.fold"])]["scores"]
+        assert class_scores(child.metrics, classes, "map50_95") == pytest.approx(
+            {name: scores["map50_95"] for name, scores in own.items()}
+        )
 
 
 def _check_registry(place: Place, summary: dict[str, Any]) -> None:

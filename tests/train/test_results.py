@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from tests.train.generated import small_spec
 from train.fold_job import FoldOutcome, FoldResult, FoldTask
-from train.results import FoldRow, best_row, row_of, spread, spread_metrics, write_csv
+from train.results import (
+    FoldRow,
+    best_row,
+    class_spread,
+    row_of,
+    spread,
+    spread_metrics,
+    write_csv,
+)
+from train.training import ClassScores
 
 ROW = FoldRow(0, 0.5, 0.25, 0.75, 0.125, 12, 10, 31.5, 80, 40, "run", "media/fold_0/best.pt")
 scores = st.floats(0, 1)
@@ -35,6 +44,36 @@ def test_the_spread_is_the_sample_standard_deviation() -> None:
 def test_one_fold_has_no_spread() -> None:
     assert spread([ROW])["map50"].std == 0.0
     assert spread_metrics(spread([ROW]))["map50_mean"] == 0.5
+
+
+def test_a_class_is_averaged_over_the_folds_that_show_it(tmp_path: Path) -> None:
+    def outcome(fold: int, per_class: ClassScores) -> FoldOutcome:
+        task = FoldTask(
+            fold, "run", tmp_path, (1,), (2,), small_spec(tmp_path), "uri", tmp_path, tmp_path
+        )
+        return FoldOutcome(task, FoldResult({}, 1, 1, 1.0, (), per_class), tmp_path)
+
+    found = class_spread(
+        [
+            outcome(0, {"rod": {"map50": 0.4, "map50_95": 0.2}}),
+            outcome(
+                1,
+                {
+                    "rod": {"map50": 0.6, "map50_95": 0.2},
+                    "ring": {"map50": 1.0, "map50_95": 0.5},
+                },
+            ),
+            FoldOutcome(outcome(2, {}).task, None, tmp_path, reason="failed"),
+        ]
+    )
+    assert found["rod"]["map50_mean"] == pytest.approx(0.5)
+    assert found["rod"]["map50_std"] == pytest.approx(0.1414, abs=1e-4)
+    assert found["ring"] == {
+        "map50_mean": 1.0,
+        "map50_std": 0.0,
+        "map50_95_mean": 0.5,
+        "map50_95_std": 0.0,
+    }
 
 
 @given(st.lists(st.tuples(scores, scores), min_size=1, max_size=8))

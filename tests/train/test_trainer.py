@@ -5,10 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from detector.ultralytics_env import prepare
 from loop.errors import Misconfigured, NotEnoughData, TrainingFailed
+from loop.synthetic import CLASSES
 from store.snapshot_files import Snapshot
 from tests.train.generated import generated_snapshot, small_spec
 from train.training import EpochReport, TrainResult
@@ -76,6 +78,45 @@ def test_the_result_is_what_the_best_weights_score_on_the_validation_rows(
     best = max(trained.reports, key=lambda report: report.metrics["fitness"]).metrics
     # Its weights are stored with half the digits.
     assert trained.result.metrics["map50"] == pytest.approx(best["map50"], abs=0.05)
+
+
+def test_each_class_that_the_validation_rows_show_has_its_score(trained: Trained) -> None:
+    shown = {
+        trained.snapshot.classes.name_of(box.class_id)
+        for row in VAL_ROWS
+        for box in trained.snapshot.samples[row].boxes
+    }
+    scores = trained.result.per_class
+    assert set(scores) == shown
+    for score in ("map50", "map50_95"):
+        mean = sum(own[score] for own in scores.values()) / len(scores)
+        assert mean == pytest.approx(trained.result.metrics[score])
+
+
+def test_a_score_goes_to_its_own_class_and_none_to_one_that_no_image_shows() -> None:
+    from ultralytics.utils.metrics import DetMetrics
+
+    from train.trainer import _per_class
+
+    metrics = DetMetrics({0: "round_cell", 1: "rod", 2: "ring"})
+    hits = np.zeros((3, 10), dtype=bool)
+    hits[:2, :5] = True  # both rings are found, up to IoU 0.7
+    metrics.update_stats(
+        {
+            "tp": hits,
+            "conf": np.array([0.9, 0.8, 0.7]),
+            "pred_cls": np.array([2.0, 2.0, 0.0]),
+            "target_cls": np.array([2.0, 2.0, 0.0]),
+            "target_img": np.array([0.0, 2.0]),
+            "im_name": "image",
+        }
+    )
+    metrics.process()
+    scores = _per_class(metrics, CLASSES)
+    assert set(scores) == {"round_cell", "ring"}
+    assert scores["ring"]["map50"] == pytest.approx(1, abs=0.01)
+    assert scores["ring"]["map50_95"] == pytest.approx(0.5, abs=0.01)
+    assert scores["round_cell"]["map50"] == 0
 
 
 def test_nothing_but_weights_and_tables_is_written(trained: Trained) -> None:
