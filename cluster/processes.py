@@ -85,6 +85,17 @@ def end_processes(family: Sequence[psutil.Process]) -> None:
     _wait(family)
 
 
+def find_process(pid: int, started: float) -> psutil.Process | None:
+    """The process of that id if it lives and began at ``started``, in seconds since the epoch:
+    an id that was reused is another process."""
+    try:
+        process = psutil.Process(pid)
+        same = abs(process.create_time() - started) < 1.0
+        return process if same and is_alive(process) else None
+    except psutil.NoSuchProcess:
+        return None
+
+
 def is_alive(process: psutil.Process) -> bool:
     """A zombie is not: where nobody reaps orphans (process 1 of many containers) it stays one."""
     try:

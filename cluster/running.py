@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from cluster.processes import descendants, end_all, end_processes, is_alive
+from cluster.processes import descendants, end_all, end_processes, find_process
 from store.settings import Settings
 
 # ``up`` drains requests and ends Ray; on a busy machine that takes a while.
@@ -31,7 +31,7 @@ class Running:
     children: tuple[tuple[int, float], ...] = ()
 
     def alive(self) -> bool:
-        return _find(self.pid, self.started) is not None
+        return find_process(self.pid, self.started) is not None
 
 
 def find_running(settings: Settings) -> Running | None:
@@ -73,26 +73,17 @@ def end_running(settings: Settings) -> bool:
     running = find_running(settings)
     if running is None:
         return False
-    process = _find(running.pid, running.started)
+    process = find_process(running.pid, running.started)
     if process is not None:
         process.send_signal(signal.SIGTERM)
         try:
             process.wait(_STOP_SECONDS)
         except psutil.TimeoutExpired:
             end_all([process.pid])
-    left = [found for found in (_find(*child) for child in running.children) if found]
+    left = [found for found in (find_process(*child) for child in running.children) if found]
     end_processes(left)
     forget_running(settings)
     return process is not None or bool(left)
-
-
-def _find(pid: int, started: float) -> psutil.Process | None:
-    try:
-        process = psutil.Process(pid)
-        same = abs(process.create_time() - started) < 1.0
-        return process if same and is_alive(process) else None
-    except psutil.NoSuchProcess:
-        return None
 
 
 def _note(settings: Settings) -> Path:

@@ -21,7 +21,7 @@ from loop.classes import ClassList
 from loop.errors import NotEnoughData
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
-_RECALL_POINTS = np.linspace(0.0, 1.0, 101)
+RECALLS = np.linspace(0.0, 1.0, 101)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,16 @@ class AveragePrecision:
     map50_95: float
     per_class: dict[str, float]
     per_class_50: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class PrecisionRecall:
+    """A class's curve at one IoU, over `RECALLS`: the best precision at that recall or a greater
+    one, 0 where it is not reached. Its mean is the class's AP. ``confidences`` are the thresholds
+    at which the detections are that precise, None where no threshold reaches the recall."""
+
+    precisions: tuple[float, ...]
+    confidences: tuple[float | None, ...]
 
 
 def average_precision(
@@ -65,6 +75,29 @@ def average_precision(
     )
 
 
+def precision_recall(
+    truth: Sequence[Sequence[LabelledBox]],
+    detected: Sequence[Sequence[LabelledBox]],
+    classes: ClassList,
+    iou: float = 0.5,
+) -> dict[str, PrecisionRecall]:
+    """The curves behind `average_precision`, by class name, for classes in the truth."""
+    curves: dict[str, PrecisionRecall] = {}
+    for class_id, name in enumerate(classes):
+        positives = sum(box.class_id == class_id for boxes in truth for box in boxes)
+        if positives:
+            confidences, hits = _ranked(truth, detected, class_id, np.array([iou]))
+            precisions, places = _interpolated(hits[:, 0], positives)
+            curves[name] = PrecisionRecall(
+                tuple(precisions.tolist()),
+                tuple(
+                    float(confidences[place]) if place < len(confidences) else None
+                    for place in places.tolist()
+                ),
+            )
+    return curves
+
+
 def _class_ap(
     truth: Sequence[Sequence[LabelledBox]],
     detected: Sequence[Sequence[LabelledBox]],
@@ -72,6 +105,19 @@ def _class_ap(
     positives: int,
 ) -> FloatArray:
     """AP at each of `IOU_THRESHOLDS`: shape (10,)."""
+    _, hits = _ranked(truth, detected, class_id, IOU_THRESHOLDS)
+    by_threshold = [_interpolated(hits[:, t], positives)[0] for t in range(len(IOU_THRESHOLDS))]
+    return np.array([precisions.mean() for precisions in by_threshold])
+
+
+def _ranked(
+    truth: Sequence[Sequence[LabelledBox]],
+    detected: Sequence[Sequence[LabelledBox]],
+    class_id: int,
+    thresholds: FloatArray,
+) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """The confidences of a class's detections on all images, falling, shape (n,), and whether
+    each is a hit at each threshold, shape (n, thresholds)."""
     confidences: list[float] = []
     hits: list[NDArray[np.bool_]] = []
     for true_boxes, found_boxes in zip(truth, detected, strict=True):
@@ -81,24 +127,24 @@ def _class_ap(
         )
         true = [box for box in true_boxes if box.class_id == class_id]
         confidences.extend(box.confidence for box in found)
-        hits.extend(_hits(found, true))
-    if not hits:
-        return np.zeros(len(IOU_THRESHOLDS))
+        hits.extend(_hits(found, true, thresholds))
     order = np.argsort(-np.array(confidences), kind="stable")
-    is_hit = np.array(hits)[order]
-    return np.array([_interpolated(is_hit[:, t], positives) for t in range(len(IOU_THRESHOLDS))])
+    is_hit = np.array(hits, dtype=bool).reshape(-1, len(thresholds))
+    return np.array(confidences)[order], is_hit[order]
 
 
-def _hits(found: list[LabelledBox], true: list[LabelledBox]) -> list[NDArray[np.bool_]]:
+def _hits(
+    found: list[LabelledBox], true: list[LabelledBox], thresholds: FloatArray
+) -> list[NDArray[np.bool_]]:
     """For each found box, most confident first, whether it is a hit at each threshold."""
     if not true:
-        return [np.zeros(len(IOU_THRESHOLDS), dtype=bool) for _ in found]
+        return [np.zeros(len(thresholds), dtype=bool) for _ in found]
     iou = iou_matrix(as_array([b.box for b in found]), as_array([b.box for b in true]))
-    free = np.ones((len(IOU_THRESHOLDS), len(true)), dtype=bool)
+    free = np.ones((len(thresholds), len(true)), dtype=bool)
     hits = []
     for row in iou:
-        hit = np.zeros(len(IOU_THRESHOLDS), dtype=bool)
-        for t, threshold in enumerate(IOU_THRESHOLDS):
+        hit = np.zeros(len(thresholds), dtype=bool)
+        for t, threshold in enumerate(thresholds):
             candidates = np.where(free[t], row, -1.0)
             best = int(candidates.argmax())
             if candidates[best] >= threshold:
@@ -108,11 +154,16 @@ def _hits(found: list[LabelledBox], true: list[LabelledBox]) -> list[NDArray[np.
     return hits
 
 
-def _interpolated(hits: NDArray[np.bool_], positives: int) -> float:
+def _interpolated(hits: NDArray[np.bool_], positives: int) -> tuple[FloatArray, NDArray[np.intp]]:
+    """Precision at each of `RECALLS`, and the place among ``hits`` down to which one must go for
+    it, ``len(hits)`` where the recall is never reached: both of shape (101,)."""
+    if not len(hits):
+        return np.zeros(len(RECALLS)), np.zeros(len(RECALLS), dtype=np.intp)
     true_positives = np.cumsum(hits)
     recall = true_positives / positives
     precision = true_positives / np.arange(1, len(hits) + 1)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    places = np.searchsorted(recall, _RECALL_POINTS, side="left")
-    at_points = np.where(places < len(envelope), envelope[np.minimum(places, len(hits) - 1)], 0.0)
-    return float(at_points.mean())
+    peaks = np.append(np.flatnonzero(precision == envelope), len(hits))
+    places = peaks[np.searchsorted(peaks, np.searchsorted(recall, RECALLS, side="left"))]
+    at_points = np.where(places < len(hits), precision[np.minimum(places, len(hits) - 1)], 0.0)
+    return at_points, places

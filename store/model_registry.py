@@ -143,6 +143,10 @@ class ModelRegistry:
             for version in sorted(found, key=lambda version: int(version.version))
         ]
 
+    def run_of(self, ref: ModelRef) -> str:
+        """The id of the run that made this version; for imported weights, of their import."""
+        return str(self._get_version(ref.version).run_id)
+
     def classes_of(self, ref: ModelRef) -> ClassList:
         tags = self._get_version(ref.version).tags
         try:

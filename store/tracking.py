@@ -12,15 +12,17 @@ import logging
 import os
 import random
 import re
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from loop.errors import LoopError, Misconfigured, NotFound, Unavailable
+from loop.errors import BrokenRecord, LoopError, Misconfigured, NotFound, Unavailable
 from store.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,7 +46,10 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """``metrics`` are the latest values; ``status`` is MLflow's (``RUNNING``, ``FINISHED``…)."""
+    """``metrics`` are the latest values; ``status`` is MLflow's (``RUNNING``, ``FINISHED``…).
+
+    Times are RFC 3339 in UTC; ``ended_at`` is empty while the run is open.
+    """
 
     run_id: str
     name: str
@@ -54,6 +59,17 @@ class RunInfo:
     status: str
     artifact_uri: str
     experiment_id: str
+    started_at: str = ""
+    ended_at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricPoint:
+    """A value as it was logged ``at`` a time (RFC 3339, UTC), for a step."""
+
+    step: int
+    value: float
+    at: str
 
 
 class Tracking:
@@ -143,17 +159,21 @@ class Tracking:
         self.call(lambda: self.client.set_terminated(run_id, status))
 
     def run(self, run_id: str) -> RunInfo:
-        run = self.call(lambda: self.client.get_run(run_id))
-        return RunInfo(
-            run_id=run_id,
-            name=run.info.run_name or "",
-            tags=dict(run.data.tags),
-            params=dict(run.data.params),
-            metrics=dict(run.data.metrics),
-            status=run.info.status,
-            artifact_uri=run.info.artifact_uri,
-            experiment_id=run.info.experiment_id,
+        return _run_info(self.call(lambda: self.client.get_run(run_id)))
+
+    def runs(self, tags: Mapping[str, str], limit: int) -> list[RunInfo]:
+        """The newest runs that carry all these tags, newest first."""
+        experiment_id = self.experiment_id(EXPERIMENT)
+        wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        found = self.call(
+            lambda: self.client.search_runs(
+                [experiment_id],
+                wanted,
+                order_by=["attributes.start_time DESC"],
+                max_results=limit,
+            )
         )
+        return [_run_info(run) for run in found]
 
     def latest_metrics(self, run_id: str) -> dict[str, float]:
         return dict(self.run(run_id).metrics)
@@ -163,17 +183,38 @@ class Tracking:
         history = self.call(lambda: self.client.get_metric_history(run_id, metric))
         return sorted(entry.step for entry in history)
 
+    def metric_history(self, run_id: str, metric: str) -> list[MetricPoint]:
+        """What was logged of ``metric``, by step; of a step that was logged twice, the last."""
+        entries = self.call(lambda: self.client.get_metric_history(run_id, metric))
+        by_step = {e.step: e for e in sorted(entries, key=lambda e: (e.step, e.timestamp))}
+        return [
+            MetricPoint(e.step, float(e.value), _rfc3339(e.timestamp)) for e in by_step.values()
+        ]
+
     def children(self, run_id: str) -> list[str]:
         """Ids of the child runs, oldest first."""
+        return [run.run_id for run in self.child_runs(run_id)]
+
+    def child_runs(self, run_id: str) -> list[RunInfo]:
+        """Oldest first."""
         parent = self.call(lambda: self.client.get_run(run_id))
         runs = self.call(
             lambda: self.client.search_runs(
                 [parent.info.experiment_id],
-                f"tags.`{PARENT_TAG}` = '{run_id}'",
+                f"tags.`{PARENT_TAG}` = '{parent.info.run_id}'",
                 order_by=["attributes.start_time ASC"],
             )
         )
-        return [run.info.run_id for run in runs]
+        return [_run_info(run) for run in runs]
+
+    def read_text(self, run_id: str, path: str) -> str:
+        """A text that was kept as an artifact. Raises `NotFound`, `BrokenRecord` if it is none."""
+        with tempfile.TemporaryDirectory() as folder:
+            local = self.call(lambda: self.client.download_artifacts(run_id, path, folder))
+            try:
+                return Path(local).read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                raise BrokenRecord(f"The artifact {path} is not text.") from error
 
     @cached_property
     def client(self) -> MlflowClient:
@@ -260,6 +301,26 @@ class Tracking:
 
 class _BusyError(Exception):
     """Another process holds SQLite's lock."""
+
+
+def _run_info(run: Any) -> RunInfo:
+    return RunInfo(
+        run_id=run.info.run_id,
+        name=run.info.run_name or "",
+        tags=dict(run.data.tags),
+        params=dict(run.data.params),
+        metrics=dict(run.data.metrics),
+        status=run.info.status,
+        artifact_uri=run.info.artifact_uri,
+        experiment_id=run.info.experiment_id,
+        started_at=_rfc3339(run.info.start_time),
+        ended_at=_rfc3339(run.info.end_time) if run.info.end_time else "",
+    )
+
+
+def _rfc3339(milliseconds: int) -> str:
+    at = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def open_tracking(settings: Settings) -> Tracking:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,10 +14,10 @@ from cluster.context import JsonOption, engineer, running_swap, settings_of, set
 from loop import promoting
 from loop.errors import InvalidInput
 from loop.events import Actor, Role
-from loop.promotions import Promotion
+from loop.promotions import GoldScore, Promotion
 from store.model_registry import open_model_registry
 from store.unit_of_work import open_units_of_work
-from train.gold import propose_promotion
+from train.gold import measure_again, propose_promotion
 
 group = typer.Typer(help="Register, compare, approve, promote, roll back.", no_args_is_help=True)
 
@@ -143,6 +144,24 @@ def compare(
 
 
 @group.command()
+def measure(
+    context: typer.Context,
+    versions: Annotated[list[str], typer.Argument(metavar="VERSION…", help="Versions or aliases.")],
+    json: JsonOption = False,
+) -> None:
+    """Measure versions on the frozen gold set and keep what they see there; no one is proposed."""
+    settings = settings_of(context)
+    registry = open_model_registry(settings)
+    refs = [registry.resolve(version) for version in versions]
+    with progress("Measuring on the gold set") as step:
+        scores = measure_again(settings, refs, step)
+    if json:
+        print_json([score.as_dict() for score in scores])
+    else:
+        _show_scores([("", score) for score in scores])
+
+
+@group.command()
 def approve(
     context: typer.Context,
     version: VersionArgument = "candidate",
@@ -220,9 +239,18 @@ def _show_decision(promotion: Promotion, json: bool) -> None:
         print_json(_promotion_dict(promotion))
         return
     scores = [("candidate", promotion.candidate_score), ("champion", promotion.champion_score)]
+    _show_scores([(role, score) for role, score in scores if score is not None])
+    out.print(f"Verdict: {promotion.decision.verdict}. {' '.join(promotion.decision.reasons)}")
+    out.print(
+        f'Decide: secondlook models approve {promotion.candidate.version} --reason "…" [--refuse]'
+    )
+
+
+def _show_scores(scores: Sequence[tuple[str, GoldScore]]) -> None:
+    _, first = scores[0]
     print_table(
-        f"On {promotion.candidate_score.images} gold images",
-        ["model", "version", "mAP50", "mAP50-95", *promotion.candidate_score.per_class],
+        f"On {first.images} gold images",
+        ["model", "version", "mAP50", "mAP50-95", *first.per_class],
         [
             (
                 role,
@@ -232,12 +260,7 @@ def _show_decision(promotion: Promotion, json: bool) -> None:
                 *(f"{value:.3f}" for value in score.per_class.values()),
             )
             for role, score in scores
-            if score is not None
         ],
-    )
-    out.print(f"Verdict: {promotion.decision.verdict}. {' '.join(promotion.decision.reasons)}")
-    out.print(
-        f'Decide: secondlook models approve {promotion.candidate.version} --reason "…" [--refuse]'
     )
 
 

@@ -12,7 +12,14 @@ from loop.agreement import LabelledBox
 from loop.boxes import Box, as_array, iou_matrix
 from loop.classes import ClassList
 from loop.errors import NotEnoughData
-from loop.metrics import IOU_THRESHOLDS, AveragePrecision, average_precision
+from loop.metrics import (
+    IOU_THRESHOLDS,
+    RECALLS,
+    AveragePrecision,
+    PrecisionRecall,
+    average_precision,
+    precision_recall,
+)
 from tests.strategies import few_examples
 
 CLASSES = ClassList(("cell", "rod"))
@@ -177,6 +184,51 @@ def test_truth_and_detections_of_different_images_are_refused() -> None:
         average_precision([[], []], [[]], CLASSES)
 
 
+@few_examples
+@given(seeds, st.sampled_from([0.5, 0.75]))
+def test_the_area_under_a_curve_is_the_average_precision(seed: int, iou: float) -> None:
+    truth, detected = _data(seed)
+    curves = precision_recall(truth, detected, CLASSES, iou)
+    for class_id, name in enumerate(CLASSES):
+        expected = _literal_ap(*_at(_matched(truth, detected, class_id), iou))
+        assert np.mean(curves[name].precisions) == pytest.approx(expected, abs=1e-12)
+    if iou == 0.5:
+        areas = {name: float(np.mean(curve.precisions)) for name, curve in curves.items()}
+        assert areas == average_precision(truth, detected, CLASSES).per_class_50
+
+
+@few_examples
+@given(seeds)
+def test_more_recall_never_comes_with_more_precision_or_a_higher_threshold(seed: int) -> None:
+    for curve in precision_recall(*_data(seed), CLASSES).values():
+        assert list(curve.precisions) == sorted(curve.precisions, reverse=True)
+        reached = [each for each in curve.confidences if each is not None]
+        assert reached == sorted(reached, reverse=True)
+        assert all(precision == 0 for precision in curve.precisions[len(reached) :])
+
+
+@few_examples
+@given(seeds)
+def test_detections_from_a_point_s_threshold_up_are_as_good_as_it_says(seed: int) -> None:
+    truth, detected = _data(seed)
+    for class_id, name in enumerate(CLASSES):
+        curve = precision_recall(truth, detected, CLASSES)[name]
+        for recall, precision, threshold in zip(
+            RECALLS, curve.precisions, curve.confidences, strict=True
+        ):
+            if threshold is not None:
+                sure = [[b for b in boxes if b.confidence >= threshold] for boxes in detected]
+                _, hits, positives = _at(_matched(truth, sure, class_id), 0.5)
+                assert hits.sum() / positives >= recall
+                assert hits.mean() == pytest.approx(precision)
+
+
+def test_a_class_that_was_never_detected_has_a_curve_at_zero() -> None:
+    truth = [[LabelledBox("t", Box(0, 0, 10, 10), 0)]]
+    nothing = PrecisionRecall((0.0,) * 101, (None,) * 101)
+    assert precision_recall(truth, [[]], CLASSES) == {"cell": nothing}
+
+
 def _matched(truth: Boxes, detected: Boxes, class_id: int) -> tuple[np.ndarray, np.ndarray, int]:
     """Confidences, hits of shape (detections, thresholds), and how many true boxes there are."""
     confidences, hits, positives = [], [], 0
@@ -189,6 +241,14 @@ def _matched(truth: Boxes, detected: Boxes, class_id: int) -> tuple[np.ndarray, 
             confidences.append(box.confidence)
             hits.append([_take(box, true, taken[t], at) for t, at in enumerate(IOU_THRESHOLDS)])
     return np.array(confidences), np.array(hits, dtype=bool).reshape(-1, 10), positives
+
+
+def _at(
+    matched: tuple[np.ndarray, np.ndarray, int], iou: float
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """The same for one threshold alone."""
+    confidences, hits, positives = matched
+    return confidences, hits[:, int(np.argmin(abs(IOU_THRESHOLDS - iou)))], positives
 
 
 def _take(box: LabelledBox, true: list[LabelledBox], taken: set[str], threshold: float) -> bool:

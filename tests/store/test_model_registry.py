@@ -72,6 +72,7 @@ def test_weights_of_a_training_stay_with_its_run(registry: ModelRegistry, tmp_pa
     weights.write_bytes(b"trained")
     ref = registry.register(weights, classes=CLASSES, run_id=run_id, tags={})
     assert registry.versions()[0].run_id == run_id
+    assert registry.run_of(ref) == run_id
     assert registry._tracking.run(run_id).status == "RUNNING"
     assert registry.fetch(ref).read_bytes() == b"trained"
 

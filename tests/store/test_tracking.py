@@ -3,12 +3,13 @@ from __future__ import annotations
 import multiprocessing
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from loop.errors import Misconfigured, NotFound, Unavailable
+from loop.errors import BrokenRecord, Misconfigured, NotFound, Unavailable
 from store.settings import Settings
-from store.tracking import EXPERIMENT, Tracking, open_tracking
+from store.tracking import EXPERIMENT, MetricPoint, Tracking, open_tracking
 
 pytestmark = pytest.mark.slow  # MLflow takes seconds to import and to make its database
 
@@ -70,6 +71,74 @@ def test_children_are_listed_oldest_first(tracking: Tracking) -> None:
     children = [start(tracking, parent) for _ in range(3)]
     start(tracking)
     assert tracking.children(parent) == children
+
+
+def test_child_runs_come_with_their_tags_and_metrics(tracking: Tracking) -> None:
+    parent = start(tracking)
+    child = tracking.start_run(
+        EXPERIMENT, "fold 0", tags={"loop.fold": "0"}, params={}, parent=parent
+    )
+    tracking.log_metrics(child, {"map50": 0.5}, 1)
+    (found,) = tracking.child_runs(parent)
+    assert (found.run_id, found.name, found.tags["loop.fold"]) == (child, "fold 0", "0")
+    assert found.metrics == {"map50": 0.5}
+
+
+def test_runs_are_found_by_all_of_their_tags_newest_first(tracking: Tracking) -> None:
+    def tagged(**tags: str) -> str:
+        return tracking.start_run(EXPERIMENT, "run", tags=tags, params={})
+
+    runs = [tagged(kind="searched", labels="a") for _ in range(3)]
+    tagged(kind="searched", labels="b")
+    tagged(kind="other", labels="a")
+    found = tracking.runs({"kind": "searched", "labels": "a"}, limit=2)
+    assert [run.run_id for run in found] == runs[:0:-1]
+
+
+def test_a_run_knows_when_it_started_and_ended(tracking: Tracking) -> None:
+    run_id = start(tracking)
+    assert tracking.run(run_id).ended_at == ""
+    tracking.end_run(run_id, ok=True)
+    run = tracking.run(run_id)
+    assert "2020" < run.started_at <= run.ended_at
+    assert run.ended_at.endswith("Z")
+
+
+def test_a_metric_s_history_has_each_step_once_with_its_last_value(
+    tracking: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = start(tracking)
+    clock = iter((10.5, 11.5, 12.5))
+    monkeypatch.setattr("store.tracking.time", SimpleNamespace(time=lambda: next(clock)))
+    for step, value in ((2, 0.25), (1, 0.125), (2, 0.5)):
+        tracking.log_metrics(run_id, {"map50": value}, step)
+    assert tracking.metric_history(run_id, "map50") == [
+        MetricPoint(1, 0.125, "1970-01-01T00:00:11.500000Z"),
+        MetricPoint(2, 0.5, "1970-01-01T00:00:12.500000Z"),
+    ]
+    assert tracking.metric_history(run_id, "other") == []
+
+
+def test_a_text_is_read_back(tracking: Tracking) -> None:
+    run_id = start(tracking)
+    tracking.log_text(run_id, '{"Zelle": "weiß"}', "gold/seen.json")
+    assert tracking.read_text(run_id, "gold/seen.json") == '{"Zelle": "weiß"}'
+
+
+def test_a_text_that_was_not_kept_is_not_found(tracking: Tracking) -> None:
+    run_id = start(tracking)
+    with pytest.raises(NotFound):
+        tracking.read_text(run_id, "gold/seen.json")
+
+
+def test_an_artifact_that_is_not_text_is_said_to_be_none(
+    tracking: Tracking, tmp_path: Path
+) -> None:
+    run_id = start(tracking)
+    (tmp_path / "picture").write_bytes(b"\xff\xfe\xff")
+    tracking.log_file(run_id, tmp_path / "picture")
+    with pytest.raises(BrokenRecord, match="picture"):
+        tracking.read_text(run_id, "picture")
 
 
 def test_a_run_id_in_the_environment_does_not_matter(

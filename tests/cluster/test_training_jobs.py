@@ -1,0 +1,388 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from cluster import job_files
+from cluster.processes import descendants, is_alive
+from cluster.training_jobs import LocalTrainingJobs
+from loop.errors import Conflict, InvalidInput, Misconfigured, NotAllowed, NotFound
+from loop.events import Actor, Outcome, Role
+from store.audit_log import open_audit_log
+from store.settings import Settings
+from store.unit_of_work import open_units_of_work
+from ui.operations import Job, JobKind, JobState
+
+ENGINEER = Actor("quiet-otter", Role.ENGINEER)
+REVIEWER = Actor("loud-heron", Role.REVIEWER)
+PARAMETERS = {"K_FOLDS": 3, "EPOCHS": 2}
+
+TELLS = """
+import json, os, sys
+told = {"arguments": sys.argv[1:], "folder": os.getcwd(), "environment": dict(os.environ)}
+print(json.dumps(told))
+"""
+FAILS = "import sys; print('epoch 1'); print('\\x1b[31mError: no images\\x1b[0m'); sys.exit(1)"
+WAITS = """
+import sys, time
+print("started", flush=True)
+try:
+    time.sleep(600)
+except KeyboardInterrupt:
+    print("interrupted, saving", flush=True)
+    sys.exit(130)
+"""
+STUBBORN = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print("started", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def settings(settings: Settings, tmp_path: Path) -> Settings:
+    """With a folder that looks like a workspace."""
+    workspace = tmp_path / "workspace"
+    (workspace / ".dvc").mkdir(parents=True)
+    (workspace / "dvc.yaml").write_text("stages: {}\n")
+    (workspace / "params.yaml").write_text("EPOCHS: 7\nBASE_MODEL: small.pt\n")
+    return settings.model_copy(update={"workspace": workspace})
+
+
+Make = Callable[..., LocalTrainingJobs]
+
+
+@pytest.fixture
+def make(settings: Settings, tmp_path: Path) -> Iterator[Make]:
+    """Makes jobs that run a program of the test's instead of the command line; afterwards all of
+    it is ended."""
+    made: list[LocalTrainingJobs] = []
+
+    def make_jobs(
+        program: str, grace_seconds: float = 30.0, settings: Settings = settings
+    ) -> LocalTrainingJobs:
+        script = tmp_path / "program.py"
+        script.write_text(program)
+        jobs = LocalTrainingJobs(
+            settings,
+            open_units_of_work(settings),
+            program=(sys.executable, str(script)),
+            grace_seconds=grace_seconds,
+        )
+        made.append(jobs)
+        return jobs
+
+    yield make_jobs
+    for jobs in made:
+        for job in jobs.jobs():
+            _kill_all(jobs, job)
+
+
+def _kill_all(jobs: LocalTrainingJobs, job: Job) -> None:
+    runner = jobs._files._process(jobs._files._raw(job.id))
+    family = [*descendants(runner.pid), runner] if runner else []
+    for process in family:
+        process.kill()
+    psutil.wait_procs(family, timeout=10)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "It did not happen."
+
+
+def ended(jobs: LocalTrainingJobs, job: Job) -> Job:
+    wait_for(lambda: not jobs._files.get(job.id).state.active)
+    return jobs._files.get(job.id)
+
+
+def started(jobs: LocalTrainingJobs, job: Job) -> None:
+    wait_for(lambda: "started" in jobs.log(job.id, 5))
+
+
+def events(settings: Settings) -> list[tuple[str, Outcome, str]]:
+    entries = open_audit_log(settings)
+    entries.integrate()
+    found = [entry.event for entry in entries.tail(100)]
+    return [(event.type, event.outcome, event.actor.pseudonym) for event in found]
+
+
+def test_a_training_runs_in_the_workspace_as_the_person_who_started_it(
+    make: Make, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    monkeypatch.setenv("SECONDLOOK_SESSION_KEY", "for the app alone")
+    jobs = make(TELLS)
+    job = ended(jobs, jobs.start(PARAMETERS, actor=ENGINEER))
+    assert (job.state, job.exit_code, job.kind) == (JobState.SUCCEEDED, 0, JobKind.KFOLD)
+    assert (job.started_by, job.parameters) == ("quiet-otter", PARAMETERS)
+    assert job.started_at < job.ended_at
+    told: dict[str, Any] = json.loads(jobs.log(job.id, 1))
+    assert told["arguments"] == [
+        *("--home", str(settings.home), "train", "kfold", "-S", "K_FOLDS=3", "-S", "EPOCHS=2")
+    ]
+    assert told["folder"] == str(settings.workspace)
+    environment = told["environment"]
+    assert environment["SECONDLOOK_ACTOR"] == "quiet-otter"
+    assert environment["RAY_ADDRESS"] == "10.0.0.1:6379"
+    assert environment["MLFLOW_TRACKING_URI"] == settings.tracking
+    assert "SECONDLOOK_SESSION_KEY" not in environment
+
+
+def test_what_was_asked_for_is_on_record_before_and_after_it_starts(
+    make: Make, settings: Settings
+) -> None:
+    jobs = make(TELLS)
+    job = jobs.start(PARAMETERS, actor=ENGINEER)
+    assert events(settings) == [
+        ("training.requested", Outcome.INTENDED, "quiet-otter"),
+        ("training.requested", Outcome.DONE, "quiet-otter"),
+    ]
+    log = open_audit_log(settings)
+    (last,) = log.tail(1)
+    assert last.event.subject == {"job_id": job.id, "kind": "kfold"}
+    assert last.event.details == {"parameters": PARAMETERS}
+
+
+def test_measurements_are_jobs_too(make: Make, settings: Settings) -> None:
+    jobs = make(TELLS)
+    job = ended(jobs, jobs.propose("3", actor=ENGINEER))
+    assert job.kind is JobKind.PROPOSE
+    assert json.loads(jobs.log(job.id, 1))["arguments"][2:] == ["models", "compare", "3"]
+    job = ended(jobs, jobs.measure(["3", "2"], actor=ENGINEER))
+    assert job.kind is JobKind.MEASURE
+    assert json.loads(jobs.log(job.id, 1))["arguments"][2:] == ["models", "measure", "3", "2"]
+    assert {type for type, _, _ in events(settings)} == {"measurement.requested"}
+
+
+@pytest.mark.parametrize("version", ["", "candidate", "--help", "1;2"])
+def test_only_versions_are_measured(make: Make, version: str) -> None:
+    with pytest.raises(InvalidInput, match="Not versions"):
+        make(TELLS).propose(version, actor=ENGINEER)
+    with pytest.raises(InvalidInput, match="Not versions"):
+        make(TELLS).measure(["1", version], actor=ENGINEER)
+
+
+def test_a_failed_job_keeps_its_exit_code_and_its_last_lines(make: Make) -> None:
+    jobs = make(FAILS)
+    job = ended(jobs, jobs.start(PARAMETERS, actor=ENGINEER))
+    assert (job.state, job.exit_code) == (JobState.FAILED, 1)
+    assert jobs.log(job.id, 1) == "Error: no images"
+    assert jobs.log(job.id, 50) == "epoch 1\nError: no images"
+
+
+def test_only_one_job_runs_at_a_time(make: Make, settings: Settings) -> None:
+    jobs = make(WAITS)
+    first = jobs.start(PARAMETERS, actor=ENGINEER)
+    for start in (
+        lambda: jobs.start(PARAMETERS, actor=ENGINEER),
+        lambda: jobs.propose("1", actor=ENGINEER),
+        lambda: make(WAITS).measure(["1"], actor=ENGINEER),
+    ):
+        with pytest.raises(Conflict, match="running"):
+            start()
+    assert [job.id for job in jobs.jobs()] == [first.id]
+    assert len(events(settings)) == 2
+
+
+def test_a_stopped_job_ends_itself(make: Make, settings: Settings) -> None:
+    jobs = make(WAITS)
+    job = jobs.start(PARAMETERS, actor=ENGINEER)
+    started(jobs, job)
+    jobs.stop(job.id, actor=ENGINEER)
+    after = ended(jobs, job)
+    assert (after.state, after.exit_code) == (JobState.STOPPED, 130)
+    assert jobs.log(job.id, 1) == "interrupted, saving"
+    assert events(settings)[-1] == ("training.stopped", Outcome.DONE, "quiet-otter")
+    with pytest.raises(Conflict, match="stopped"):
+        jobs.stop(job.id, actor=ENGINEER)
+    assert jobs.start(PARAMETERS, actor=ENGINEER).state is JobState.RUNNING
+
+
+def test_a_job_that_does_not_end_itself_is_killed_with_all_it_started(make: Make) -> None:
+    jobs = make(STUBBORN, grace_seconds=0.2)
+    job = jobs.start(PARAMETERS, actor=ENGINEER)
+    started(jobs, job)
+    runner = psutil.Process(jobs._files._raw(job.id)["pid"])
+    family = runner.children(recursive=True)
+    assert len(family) == 2
+    jobs.stop(job.id, actor=ENGINEER)
+    assert jobs._files.get(job.id).state is JobState.STOPPING
+    after = ended(jobs, job)
+    assert (after.state, after.exit_code) == (JobState.STOPPED, -signal.SIGKILL)
+    wait_for(lambda: not any(is_alive(process) for process in family))
+
+
+def test_a_job_is_found_again_after_a_restart(make: Make) -> None:
+    before = make(WAITS)
+    job = before.start(PARAMETERS, actor=ENGINEER)
+    started(before, job)
+    after = make(WAITS)
+    assert after.jobs() == [job]
+    assert after.log(job.id, 1) == "started"
+    after.stop(job.id, actor=ENGINEER)
+    assert ended(after, job).exit_code == 130
+    assert make(WAITS).jobs() == after.jobs()
+
+
+def test_a_job_whose_runner_is_killed_has_failed_and_is_interrupted(make: Make) -> None:
+    jobs = make(WAITS)
+    job = jobs.start(PARAMETERS, actor=ENGINEER)
+    started(jobs, job)
+    psutil.Process(jobs._files._raw(job.id)["pid"]).kill()
+    after = ended(jobs, job)
+    assert (after.state, after.exit_code) == (JobState.FAILED, None)
+    assert after.ended_at > after.started_at
+    wait_for(lambda: "interrupted" in jobs.log(job.id, 1))
+
+
+def test_a_reused_process_id_is_not_taken_for_a_job_and_not_signalled(
+    make: Make, settings: Settings
+) -> None:
+    jobs = make(TELLS)
+    job = ended(jobs, jobs.start(PARAMETERS, actor=ENGINEER))
+    record = settings.run_dir / "jobs" / f"{job.id}.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"pid": os.getpid()}))
+    again = make(TELLS)
+    assert again.jobs()[0].state is JobState.SUCCEEDED
+    again._files.interrupt(job.id)
+
+
+def test_ending_interrupts_what_runs_and_waits_for_it(make: Make, settings: Settings) -> None:
+    jobs = make(WAITS)
+    job = jobs.start(PARAMETERS, actor=ENGINEER)
+    started(jobs, job)
+    make(WAITS).end()
+    assert jobs.jobs()[0].state is JobState.STOPPED
+    assert events(settings)[-1] == ("training.stopped", Outcome.DONE, settings.actor)
+
+
+def test_only_who_may_train_starts_and_stops(make: Make) -> None:
+    jobs = make(WAITS)
+    job = jobs.start(PARAMETERS, actor=ENGINEER)
+    for call in (
+        lambda: jobs.start(PARAMETERS, actor=REVIEWER),
+        lambda: jobs.propose("1", actor=REVIEWER),
+        lambda: jobs.measure(["1"], actor=REVIEWER),
+        lambda: jobs.stop(job.id, actor=REVIEWER),
+    ):
+        with pytest.raises(NotAllowed):
+            call()
+    assert jobs.jobs()[0].state is JobState.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("K_FOLDS", 1),
+        ("K_FOLDS", 51),
+        ("EPOCHS", 0),
+        ("EPOCHS", None),
+        ("IMG_SIZE", 100),
+        ("SEED", -1),
+        ("BATCH_SIZE", "many"),
+        ("BASE_MODEL", "/etc/passwd"),
+        ("BASE_MODEL", "../other.pt"),
+        ("BASE_MODEL", "[1, 2]"),
+        ("BASE_MODEL", ""),
+        ("CPUS_PER_FOLD", 4),
+    ],
+)
+def test_a_wrong_parameter_is_named_and_nothing_starts(
+    make: Make, settings: Settings, name: str, value: object
+) -> None:
+    jobs = make(WAITS)
+    with pytest.raises(InvalidInput, match=name):
+        jobs.start({**PARAMETERS, name: value}, actor=ENGINEER)
+    assert jobs.jobs() == []
+    assert events(settings) == []
+
+
+@pytest.mark.parametrize("name", ["champion", "small.pt", "weights/first.v2.pt", "yolo11n.yaml"])
+def test_a_base_model_is_a_name_in_the_workspace(make: Make, name: str) -> None:
+    jobs = make(TELLS)
+    job = ended(jobs, jobs.start({"BASE_MODEL": name}, actor=ENGINEER))
+    assert json.loads(jobs.log(job.id, 1))["arguments"][-1] == f"BASE_MODEL={name}"
+
+
+def test_the_form_s_fields_come_with_their_bounds_and_the_workspace_s_values(make: Make) -> None:
+    fields = {field.name: field for field in make(TELLS).defaults()}
+    assert list(fields) == [
+        *("K_FOLDS", "EPOCHS", "BATCH_SIZE", "IMG_SIZE", "PATIENCE", "SEED", "BASE_MODEL")
+    ]
+    assert (fields["K_FOLDS"].minimum, fields["K_FOLDS"].maximum) == (2, 50)
+    assert fields["IMG_SIZE"].step == 32
+    assert fields["EPOCHS"].default == 7
+    assert fields["BASE_MODEL"].default == "small.pt"
+
+
+def test_the_form_has_fields_where_there_is_no_workspace_yet(
+    make: Make, settings: Settings, tmp_path: Path
+) -> None:
+    nowhere = settings.model_copy(update={"workspace": tmp_path / "nowhere"})
+    fields = {field.name: field.default for field in make(TELLS, settings=nowhere).defaults()}
+    assert fields["EPOCHS"] == 50
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.slow
+def test_the_home_gets_a_workspace_with_the_first_training(
+    make: Make, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    jobs = make(TELLS, settings=settings.model_copy(update={"workspace": None}))
+    job = ended(jobs, jobs.start(PARAMETERS, actor=ENGINEER))
+    assert json.loads(jobs.log(job.id, 1))["folder"] == str(settings.home / "workspace")
+    assert (settings.home / "workspace" / "params.yaml").is_file()
+
+
+def test_without_a_workspace_in_the_home_the_one_that_the_app_starts_in_is_taken(
+    make: Make, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert settings.workspace is not None
+    monkeypatch.chdir(settings.workspace)
+    jobs = make(TELLS, settings=settings.model_copy(update={"workspace": None}))
+    job = ended(jobs, jobs.start(PARAMETERS, actor=ENGINEER))
+    assert json.loads(jobs.log(job.id, 1))["folder"] == str(settings.workspace)
+
+
+def test_a_folder_that_is_no_workspace_is_refused_and_this_is_on_record(
+    make: Make, settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "dvc.yaml").touch()
+    other = settings.model_copy(update={"workspace": tmp_path / "other"})
+    with pytest.raises(Misconfigured, match="not a workspace"):
+        make(TELLS, settings=other).start(PARAMETERS, actor=ENGINEER)
+    assert events(settings)[-1] == ("training.requested", Outcome.FAILED, "quiet-otter")
+
+
+@pytest.mark.parametrize("job_id", ["f" * 32, "../up", ""])
+def test_an_unknown_job_is_not_found(make: Make, job_id: str) -> None:
+    jobs = make(TELLS)
+    with pytest.raises(NotFound):
+        jobs.log(job_id, 5)
+    with pytest.raises(NotFound):
+        jobs.stop(job_id, actor=ENGINEER)
+
+
+def test_old_jobs_are_forgotten_with_their_files(
+    make: Make, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_files, "_MOST_KEPT", 2)
+    jobs = make(TELLS)
+    ids = [ended(jobs, jobs.start(PARAMETERS, actor=ENGINEER)).id for _ in range(3)]
+    assert [job.id for job in jobs.jobs()] == ids[:0:-1]
+    assert not list((settings.run_dir / "jobs").glob(f"{ids[0]}.*"))

@@ -1,0 +1,113 @@
+"""A candidate, its verdict and where its promotion stands, in words: for Compare and for Decide."""
+
+from __future__ import annotations
+
+from html import escape
+
+from loop.promotions import Promotion, PromotionState, Verdict
+from ui.gold_book import Candidate
+from ui.training_html import Cell, difference, heading, notice, score, table, when, who
+
+_VERDICTS = {
+    Verdict.PROMOTE: ("good", "The gate says: promote."),
+    Verdict.REFUSE: ("bad", "The gate says: refuse."),
+    Verdict.NOT_ENOUGH_EVIDENCE: ("warn", "The gate says: not enough evidence."),
+}
+_STATES = {
+    PromotionState.PROPOSED: "It waits for a person to approve or refuse it.",
+    PromotionState.APPROVED: "It is approved and waits to be promoted.",
+    PromotionState.REFUSED: "It was refused.",
+    PromotionState.PROMOTED: "It was promoted.",
+    PromotionState.FAILED: "It was approved, but the service did not take it; promoting it may be "
+    "tried again.",
+}
+
+
+def label(candidate: Candidate) -> str:
+    """For a menu."""
+    stands = candidate.promotion.state.value if candidate.promotion else "not measured"
+    aliases = f" ({', '.join(candidate.aliases)})" if candidate.aliases else ""
+    return f"Version {candidate.ref.version}{aliases} · {stands}"
+
+
+def verdict(promotion: Promotion, viewer: str) -> str:
+    """The gate's word and its reasons, and what people made of it; ``viewer`` is a pseudonym."""
+    tone, said = _VERDICTS[promotion.decision.verdict]
+    state = _STATES[promotion.state]
+    if promotion.decided_by:
+        state += f" Decided by {who(promotion.decided_by, viewer)}: “{promotion.reason}”"
+    return (
+        f'<div class="slt-verdict slt-{tone}" role="status"><p class="slt-verdict-word">{said}</p>'
+        f"{_list(promotion.decision.reasons)}</div>" + notice("info", state)
+    )
+
+
+def sides(promotion: Promotion) -> tuple[str, str]:
+    """What to call the champion and the candidate of it."""
+    then = " then" if promotion.state is PromotionState.PROMOTED else ""
+    champion = promotion.champion
+    before = f"version {champion.version} (champion{then})" if champion else "no champion"
+    return before, f"version {promotion.candidate.version} (candidate{then})"
+
+
+def scores(
+    promotion: Promotion,
+    before_50: dict[str, float] | None = None,
+    after_50: dict[str, float] | None = None,
+) -> str:
+    """Both models' scores with their differences. ``before_50`` and ``after_50`` are AP50 by class,
+    where the detections are kept."""
+    after, before = promotion.candidate_score, promotion.champion_score
+    headers = ["", *(side.capitalize() for side in sides(promotion)), "Difference"]
+    rows: list[list[str | Cell]] = [
+        _row("mAP50-95", before.map50_95 if before else None, after.map50_95, "slt-strong"),
+        _row("mAP50", before.map50 if before else None, after.map50, "slt-strong"),
+    ]
+    for name, value in after.per_class.items():
+        old = before.per_class.get(name) if before else None
+        rows.append(_row(f"{name}, AP50-95", old, value))
+        if after_50 is not None:
+            rows.append(_row(f"{name}, AP50", (before_50 or {}).get(name), after_50.get(name)))
+    note = f"{after.images} gold images, set {after.gold_sha256[:12]}, measured "
+    return heading("Scores", note + when(promotion.created_at)) + table(headers, rows)
+
+
+def history(promotions: list[Promotion], viewer: str) -> str:
+    """One line for each step that a person, or the gate, took; newest promotion first."""
+    headers = ["Model", "Verdict", "Step", "By", "Why", "When"]
+    rows = [row for promotion in promotions for row in _steps(promotion, viewer)]
+    empty = "No model has been measured against a champion yet."
+    return table(headers, rows, text_columns=range(6), empty=empty)
+
+
+def _steps(promotion: Promotion, viewer: str) -> list[list[str | Cell]]:
+    """Newest first."""
+    model = f"version {promotion.candidate.version}"
+    word = promotion.decision.verdict.value.replace("_", " ")
+    measured: list[str | Cell] = [
+        *(model, word, PromotionState.PROPOSED.value, "the gate"),
+        Cell(" ".join(promotion.decision.reasons), "slt-wrap"),
+        when(promotion.created_at),
+    ]
+    taken: list[list[str | Cell]] = [
+        [
+            *(model, word, step["state"], who(step["by"], viewer)),
+            Cell(step["reason"], "slt-wrap"),
+            when(step["at"]),
+        ]
+        for step in reversed(promotion.history)
+    ]
+    return [*taken, measured]
+
+
+def _row(name: str, before: float | None, after: float | None, tone: str = "") -> list[str | Cell]:
+    return [
+        Cell(name, tone),
+        Cell(score(before), tone),
+        Cell(score(after), tone),
+        difference(before, after),
+    ]
+
+
+def _list(reasons: tuple[str, ...]) -> str:
+    return "<ul>" + "".join(f"<li>{escape(reason)}</li>" for reason in reasons) + "</ul>"
