@@ -1,0 +1,108 @@
+// Copies of unsaved edits in this browser (IndexedDB). A record exists only while the server does
+// not have what is in it.
+
+const DATABASE = 'second-look';
+const STORE = 'unsaved';
+
+/**
+ * @typedef {object} LocalCopy
+ * @property {string} who pseudonym of whose edit it is
+ * @property {string} caseId
+ * @property {string} by the session that made it
+ * @property {number} rev the server's revision that it was made on
+ * @property {number} at wall clock in ms, only for showing
+ * @property {boolean} orphaned the case was lost to somebody else before this arrived
+ * @property {object} document
+ */
+
+/** Opens the store; without IndexedDB (private windows) copies last as long as the page. */
+export async function openCopies(factory = globalThis.indexedDB) {
+  try {
+    return new Stored(await opened(factory));
+  } catch {
+    return new InMemory();
+  }
+}
+
+const keyOf = ({ who, caseId, by }) => [who, caseId, by];
+
+class Stored {
+  durable = true;
+  #database;
+
+  constructor(database) {
+    this.#database = database;
+  }
+
+  /** @param {LocalCopy} copy */
+  put(copy) {
+    return this.#do('readwrite', (store) => store.put(copy));
+  }
+
+  remove(copy) {
+    return this.#do('readwrite', (store) => store.delete(keyOf(copy)));
+  }
+
+  /** @returns {Promise<LocalCopy[]>} the latest first */
+  async of(who, caseId) {
+    const range = IDBKeyRange.bound([who, caseId], [who, caseId, []]);
+    return latestFirst(await this.#do('readonly', (store) => store.getAll(range)));
+  }
+
+  async sweep(before) {
+    const all = await this.#do('readonly', (store) => store.getAll());
+    for (const copy of all) if (copy.at < before) await this.remove(copy);
+  }
+
+  close() {
+    this.#database.close();
+  }
+
+  #do(mode, work) {
+    return new Promise((resolve, reject) => {
+      const transaction = this.#database.transaction(STORE, mode);
+      const request = work(transaction.objectStore(STORE));
+      transaction.oncomplete = () => resolve(request.result);
+      transaction.onabort = () => reject(transaction.error);
+    });
+  }
+}
+
+export class InMemory {
+  durable = false;
+  #copies = new Map();
+
+  async put(copy) {
+    this.#copies.set(keyOf(copy).join(), structuredClone(copy));
+  }
+
+  async remove(copy) {
+    this.#copies.delete(keyOf(copy).join());
+  }
+
+  async of(who, caseId) {
+    const all = [...this.#copies.values()];
+    return latestFirst(all.filter((copy) => copy.who === who && copy.caseId === caseId));
+  }
+
+  async sweep(before) {
+    for (const copy of [...this.#copies.values()]) if (copy.at < before) await this.remove(copy);
+  }
+
+  close() {}
+}
+
+function latestFirst(copies) {
+  return copies.sort((a, b) => b.at - a.at);
+}
+
+function opened(factory) {
+  return new Promise((resolve, reject) => {
+    const request = factory.open(DATABASE, 1);
+    request.onupgradeneeded = () =>
+      request.result.createObjectStore(STORE, { keyPath: ['who', 'caseId', 'by'] });
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+    request.onblocked = () => reject(new Error('blocked'));
+  });
+}
