@@ -3,8 +3,12 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The page's scripts are plain modules and need no build. Node lints and tests them, and is the
+# identity provider that the sign-in is tested against; without it both are skipped.
+NODE_STAMP := node_modules/.installed
+NODE := $(shell node -e 'process.exit(parseInt(process.versions.node) < 20)' 2>/dev/null && command -v npm)
 
-.PHONY: demo up down test check format bench clean
+.PHONY: demo up down test check check-js format bench clean
 
 demo: $(STAMP)
 	$(BIN)/secondlook demo
@@ -15,14 +19,22 @@ up: $(STAMP)
 down: $(STAMP)
 	$(BIN)/secondlook down
 
-test: $(STAMP)
+test: $(STAMP) $(if $(NODE),$(NODE_STAMP))
 	$(BIN)/python -m pytest
 
-check: $(STAMP)
+check: $(STAMP) check-js
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+ifeq ($(NODE),)
+check-js:
+	@echo "skipped: the page's scripts are linted with Node 20 or later, which is not here"
+else
+check-js: $(NODE_STAMP)
+	npx --no-install eslint ui/static tests/js
+endif
 
 format: $(STAMP)
 	$(BIN)/ruff format .
@@ -38,5 +50,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+$(NODE_STAMP): package.json package-lock.json
+	npm ci --no-audit --no-fund --loglevel=error
+	touch $@
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) node_modules .mypy_cache .ruff_cache .pytest_cache

@@ -1,39 +1,60 @@
-"""The reviewers' app: ``python -m ui.app`` serves it on ``SECONDLOOK_UI_PORT``."""
+"""The reviewers' app put together: the gate, our own routes, and the Gradio page behind them."""
 
 from __future__ import annotations
 
-import os
-import sys
+from dataclasses import dataclass
 
 import gradio as gr
 import httpx
-import uvicorn
 from fastapi import FastAPI
 
-from loop.errors import LoopError
-from loop.ports import UnitsOfWork
+from loop.desk import Desk
 from store.image_codec import Limits
-from store.settings import Settings, load_settings
-from store.unit_of_work import open_units_of_work
-from ui.page import build_page
+from store.settings import Settings
+from ui.bulk_import import BulkImports
+from ui.entrance import add_entrance
+from ui.errors import install_error_handlers
+from ui.gate import HEALTH, person_of
+from ui.page import Parts, build_page
+from ui.routes import imports, uploads
+from ui.routes.desk import DeskRoutes
+from ui.routes.images import ImageRoutes
+from ui.static_files import static_files, static_path
 
 # Fonts that are on the machine: Gradio's own themes fetch theirs from the internet.
 _FONT = ["system-ui", "sans-serif"]
 _MONO = ["ui-monospace", "monospace"]
+_STYLES = ("page.css", "figures.css", "desk.css", "uploads.css", "training.css", "people.css")
 
 
-def build_ui(settings: Settings, units: UnitsOfWork, client: httpx.Client) -> FastAPI:
-    """The app, ready to be served. ``client`` has the API's address as its base URL."""
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What the routes need besides `Parts`. ``client`` has the detection API's address."""
+
+    imports: BulkImports
+    client: httpx.AsyncClient
+
+
+def build_app(settings: Settings, parts: Parts, outside: Outside) -> FastAPI:
+    """The app, ready to be served."""
     app = FastAPI(title="Second Look", docs_url=None, redoc_url=None, openapi_url=None)
-    limits = Limits(settings.max_image_bytes, settings.max_image_pixels)
+    install_error_handlers(app)
+    add_entrance(app, settings, parts.people)
+    app.get(HEALTH)(_healthz)
+    _add_routes(app, settings, parts, outside)
+    static = static_path()
+    app.mount(static, static_files())
+    page = build_page(parts, static)
     mounted: FastAPI = gr.mount_gradio_app(
         app,
-        build_page(client, units, limits),
+        page,
         path="/",
         server_name=settings.host,
         server_port=settings.ui_port,
         theme=gr.themes.Default(primary_hue="blue", font=_FONT, font_mono=_MONO),
-        max_file_size=settings.max_image_bytes,
+        head="".join(f'<link rel="stylesheet" href="{static}/{name}">' for name in _STYLES),
+        # Nothing is uploaded through Gradio, whose cache every user of the app can read.
+        max_file_size=1,
         allowed_paths=[],
         show_error=False,
         ssr_mode=False,
@@ -44,24 +65,23 @@ def build_ui(settings: Settings, units: UnitsOfWork, client: httpx.Client) -> Fa
     return mounted
 
 
-def main() -> int:
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    try:
-        settings = load_settings()
-        units = open_units_of_work(settings)
-    except LoopError as error:
-        print(f"{error.message}\n{error.hint}", file=sys.stderr)  # noqa: T201 (no log is open yet)
-        return 1
-    # The API is on this machine or next to it: no proxy for the internet in between.
-    with httpx.Client(base_url=settings.api_url, trust_env=False) as client:
-        uvicorn.run(
-            build_ui(settings, units, client),
-            host=settings.host,
-            port=settings.ui_port,
-            log_level=settings.log_level.lower(),
+def _add_routes(app: FastAPI, settings: Settings, parts: Parts, outside: Outside) -> None:
+    desk = Desk(parts.units, settings.desk)
+    app.include_router(DeskRoutes(desk, parts.units, settings.lease_seconds).router())
+    app.include_router(ImageRoutes(parts.units, parts.images).router())
+    limits = Limits(settings.max_image_bytes, settings.max_image_pixels)
+    app.include_router(
+        uploads.router(client=outside.client, limits=limits, units=parts.units, person_of=person_of)
+    )
+    app.include_router(
+        imports.router(
+            imports=outside.imports,
+            max_bytes=settings.max_import_bytes,
+            person_of=person_of,
         )
-    return 0
+    )
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _healthz() -> dict[str, str]:
+    """The app answers. Open to everyone, and says nothing else."""
+    return {"status": "ok"}

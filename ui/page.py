@@ -1,114 +1,118 @@
-"""The page: one tab that detects, one that shows what waits for review."""
+"""The app's one page: a tab for each kind of work. Who may not do it does not see the tab, and is
+refused by every handler behind it all the same."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 import httpx
-from PIL import Image
 
-from loop.cases import CaseState
-from loop.errors import LoopError
-from loop.ports import UnitsOfWork
-from store.image_codec import Limits, decode
-from ui import waiting
-from ui.detection import ask, draw
+from loop.access import Permission, Person
+from loop.agreement import AgreementSettings
+from loop.ports import ImageStore, UnitsOfWork
+from store.model_registry import ModelRegistry
+from store.tracking import Tracking
+from ui.guard import guard
+from ui.impact import build_impact
+from ui.operations import Operations
+from ui.people import build_people
+from ui.progress import build_progress
+from ui.script import script
+from ui.sessions import People
+from ui.training import build_training
+from ui.upload_tab import build_uploads
 
-_NO_DETECTION = "Upload an image to see what the model in service finds in it."
-_TABLE = ["#", "Class", "Confidence", "x1 y1 x2 y2"]
-# Uploads are copied to Gradio's cache, which every user of the page can read: seconds between
-# clean-ups, and the age from which a file goes.
-_CACHE_SECONDS = (600, 600)
+_EVERYONE = Permission.SEE_PROGRESS  # each role has it
 
 
-def build_page(client: httpx.Client, units: UnitsOfWork, limits: Limits) -> gr.Blocks:
-    """``client`` has the API's address as its base URL."""
-    detect, show = _detector(client, limits), _queue(units)
-    with gr.Blocks(
-        title="Second Look", analytics_enabled=False, delete_cache=_CACHE_SECONDS, fill_width=True
-    ) as page:
-        gr.Markdown("# Second Look\nEvery detection gets a second look.")
-        with gr.Tab("Detect"), gr.Row():
-            with gr.Column(scale=2, min_width=320):
-                upload = gr.File(
-                    label="Image (JPEG, PNG, TIFF, BMP or WebP)",
-                    file_types=["image"],
-                    height=150,
-                )
-                message = gr.Markdown(_NO_DETECTION)
-                table = gr.Dataframe(
-                    headers=_TABLE,
-                    label="Detections",
-                    interactive=False,
-                    max_height=380,
-                    buttons=["copy"],
-                )
-            with gr.Column(scale=3, min_width=400):
-                picture = gr.Image(
-                    label="What the model sees",
-                    interactive=False,
-                    buttons=["fullscreen"],
-                    format="png",
-                    height=560,
-                )
-        upload.change(detect, upload, [message, picture, table], api_visibility="private")
-        with gr.Tab("Waiting for review") as tab:
-            with gr.Row():
-                refresh = gr.Button("Refresh", size="sm", scale=0)
-            outputs = []
-            for title in ("First review", "Second review"):
-                gr.Markdown(f"### {title}")
-                heading = gr.Markdown()
-                rows = gr.Dataframe(
-                    headers=waiting.HEADERS,
-                    show_label=False,
-                    interactive=False,
-                    max_height=260,
-                    buttons=[],
-                )
-                outputs += [heading, rows]
-        for event in (refresh.click, tab.select, page.load):
-            event(show, None, outputs, api_visibility="private", show_progress="hidden")
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the tabs work with. ``client`` has the detection API's address as its base URL."""
+
+    units: UnitsOfWork
+    images: ImageStore
+    tracking: Tracking
+    registry: ModelRegistry
+    people: People
+    operations: Operations
+    client: httpx.Client
+    agreement: AgreementSettings
+
+
+@dataclass(frozen=True, slots=True)
+class _Tab:
+    id: str
+    title: str
+    permission: Permission
+    build: Callable[[], object]
+
+
+def build_page(parts: Parts, static: str) -> gr.Blocks:
+    """``static`` is the path of the page's scripts."""
+    with gr.Blocks(title="Second Look", analytics_enabled=False, fill_width=True) as page:
+        script(f"{static}/header.mjs", "header")
+        shown = []
+        with gr.Tabs() as tabs:
+            all_tabs = _tabs(parts, static)
+            for tab in all_tabs:
+                with gr.Tab(tab.title, id=tab.id, visible=False) as item:
+                    tab.build()
+                shown.append(item)
+        page.load(
+            guard(_EVERYONE, _show(all_tabs)),
+            None,
+            [tabs, *shown],
+            api_visibility="private",
+            show_progress="hidden",
+        )
     return page
 
 
-def _detector(
-    client: httpx.Client, limits: Limits
-) -> Callable[[str | None], tuple[str, Image.Image | None, list[list[Any]]]]:
-    def detect(path: str | None) -> tuple[str, Image.Image | None, list[list[Any]]]:
-        if path is None:
-            return _NO_DETECTION, None, []
-        try:
-            data = Path(path).read_bytes()
-            found = ask(client, data)
-            picture = draw(decode(data, limits).pixels, found.detections)
-        except LoopError as error:
-            return _sorry(error), None, []
-        count = len(found.detections)
-        message = (
-            f"**{count} {'detection' if count == 1 else 'detections'}** by model "
-            f"{found.model['name']}, version {found.model['version']}. "
-            f"Queued for review as case `{found.review_id[:12]}`."
-        )
-        return message, picture, found.rows()
+def _tabs(parts: Parts, static: str) -> list[_Tab]:
+    units, images = parts.units, parts.images
+    return [
+        _Tab("review", "Review", Permission.REVIEW, lambda: script(f"{static}/desk.mjs", "desk")),
+        _Tab("upload", "Upload", Permission.SUBMIT_IMAGES, lambda: build_uploads(static)),
+        _Tab("progress", "Progress", _EVERYONE, lambda: build_progress(guard, units)),
+        _Tab(
+            "impact",
+            "What changed",
+            _EVERYONE,
+            lambda: build_impact(
+                guard,
+                units,
+                images,
+                parts.tracking,
+                parts.registry,
+                parts.client,
+                parts.agreement,
+            ),
+        ),
+        _Tab(
+            "training",
+            "Training",
+            Permission.SEE_MODELS,
+            lambda: build_training(
+                guard, units, images, parts.tracking, parts.registry, parts.operations
+            ),
+        ),
+        _Tab(
+            "people",
+            "People",
+            Permission.MANAGE_PEOPLE,
+            lambda: build_people(guard, parts.people),
+        ),
+    ]
 
-    return detect
 
-
-def _queue(units: UnitsOfWork) -> Callable[[], list[Any]]:
-    def show() -> list[Any]:
-        try:
-            first = waiting.waiting(units, CaseState.FIRST)
-            second = waiting.waiting(units, CaseState.SECOND)
-        except LoopError as error:
-            return [_sorry(error), [], _sorry(error), []]
-        return [first.heading, first.rows, second.heading, second.rows]
+def _show(tabs: list[_Tab]) -> Callable[[Person], list[Any]]:
+    def show(person: Person) -> list[Any]:
+        allowed = [tab for tab in tabs if person.may(tab.permission)]
+        first = allowed[0].id if allowed else None
+        updates = [gr.Tab(visible=person.may(tab.permission)) for tab in tabs]
+        return [gr.Tabs(selected=first), *updates]
 
     return show
-
-
-def _sorry(error: LoopError) -> str:
-    return f"⚠️ **{error.message}** {error.hint}"

@@ -1,14 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
-
-from loop.cases import Case, CaseState
 
 MODEL = {"name": "detector", "version": "7", "digest": "0" * 64}
 
@@ -39,34 +34,6 @@ def found(*detections: Any) -> dict[str, Any]:
         "prediction_id": "p1",
         "review_id": "c" * 32,
     }
-
-
-def units_of(*cases: Case) -> Callable[[], Any]:
-    """A database that holds ``cases`` and can only be read."""
-
-    @contextmanager
-    def units() -> Iterator[Any]:
-        def waiting(state: CaseState, *, limit: int) -> list[Case]:
-            return [case for case in cases if case.state is state][:limit]
-
-        def counts() -> dict[CaseState, int]:
-            return {state: len(waiting(state, limit=10**6)) for state in CaseState}
-
-        yield SimpleNamespace(cases=SimpleNamespace(waiting=waiting, counts=counts))
-
-    return units
-
-
-def case(number: int, state: CaseState, *reasons: str) -> Case:
-    return Case(
-        f"{number:032x}",
-        "b" * 64,
-        f"p{number}",
-        state,
-        reasons,
-        0.5,
-        "2026-02-03T04:05:06.700000Z",
-    )
 
 
 @pytest.fixture

@@ -1,101 +1,96 @@
+"""The app as a whole, in process and without a browser: what it serves, and how it refuses."""
+
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from fastapi.testclient import TestClient
-from PIL import Image
 
-from loop.cases import CaseState
-from loop.errors import Unavailable
-from store.image_codec import Limits
+from cluster.app import open_app
+from loop.events import Actor, Role
 from store.settings import load_settings
-from tests.ui.conftest import answering, case, detection, found, units_of
-from ui.app import build_ui
-from ui.page import _detector, _queue
+from store.unit_of_work import open_units_of_work
+from ui.static_files import FOLDER, static_path
 
-LIMITS = Limits(1_000_000, 1_000_000)
+_PASSWORD = "correct horse battery staple"
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """The app of a fresh home, with an engineer signed in."""
     settings = load_settings(tmp_path_factory.mktemp("home"))
-    with TestClient(build_ui(settings, units_of(), answering(200, found()))) as client:
+    with open_app(settings) as app, TestClient(app, base_url=settings.app_url) as client:
+        from ui.sessions import open_people
+
+        people = open_people(settings, open_units_of_work(settings))
+        admin = Actor("tests", Role.ADMIN)
+        people.manage.add("eva", "Eva", [Role.ENGINEER], actor=admin, password=_PASSWORD)
+        form = {"login": "eva", "password": _PASSWORD}
+        assert client.post("/sign-in", data=form, follow_redirects=False).status_code == 303
         yield client
 
 
-@pytest.fixture
-def image(tmp_path: Path) -> str:
-    path = tmp_path / "image.png"
-    out = io.BytesIO()
-    Image.new("RGB", (60, 40), "white").save(out, "PNG")
-    path.write_bytes(out.getvalue())
-    return str(path)
-
-
-def test_the_page_opens_and_asks_for_nothing_from_outside(page: TestClient) -> None:
-    html = page.get("/").text
+def test_the_page_opens_and_asks_for_nothing_from_outside(client: TestClient) -> None:
+    html = client.get("/").text
     assert "Second Look" in html
-    for text in (html, page.get("/theme.css").text, page.get("/config").text):
+    for text in (html, client.get("/theme.css").text, client.get("/config").text):
         assert "fonts.googleapis" not in text
         assert "fonts.gstatic" not in text
-    config = page.get("/config").json()
+    config = client.get("/config").json()
     assert config["analytics_enabled"] is False
     assert config["show_error"] is False
 
 
-def test_no_function_of_the_page_is_offered_as_an_api(page: TestClient) -> None:
-    assert page.get("/gradio_api/info").json()["named_endpoints"] == {}
+def test_no_function_of_the_page_is_offered_as_an_api(client: TestClient) -> None:
+    assert client.get("/gradio_api/info").json()["named_endpoints"] == {}
 
 
 @pytest.mark.parametrize("path", ["pyproject.toml", "/etc/passwd", "ui/app.py"])
-def test_files_of_the_machine_are_not_served(page: TestClient, path: str) -> None:
-    assert page.get(f"/gradio_api/file={path}").status_code in (403, 404)
+def test_files_of_the_machine_are_not_served(client: TestClient, path: str) -> None:
+    assert client.get(f"/gradio_api/file={path}").status_code in (403, 404)
 
 
-def test_an_uploaded_image_comes_back_with_its_boxes(image: str) -> None:
-    detect = _detector(answering(200, found(detection(1))), LIMITS)
-    message, picture, rows = detect(image)
-    assert "1 detection" in message
-    assert "version 7" in message
-    assert picture is not None
-    assert picture.size == (60, 40)
-    assert len(rows) == 1
+def test_nothing_can_be_put_into_gradios_cache(client: TestClient) -> None:
+    files = {"files": ("a.png", b"x" * 100, "image/png")}
+    assert client.post("/gradio_api/upload", files=files).status_code == 413
 
 
-def test_clearing_the_upload_clears_the_answer() -> None:
-    message, picture, rows = _detector(answering(200, found()), LIMITS)(None)
-    assert message.startswith("Upload")
-    assert picture is None
-    assert rows == []
+def test_scripts_and_styles_are_served_under_a_path_that_names_their_content(
+    client: TestClient,
+) -> None:
+    path = static_path()
+    for name in ("desk.mjs", "canvas.mjs", "uploads.mjs", "header.mjs", "desk.css", "page.css"):
+        answer = client.get(f"{path}/{name}")
+        assert answer.status_code == 200
+        assert answer.text == (FOLDER / name).read_text(encoding="utf-8")
+        assert "immutable" in answer.headers["cache-control"]
+    assert client.get(f"{path}/../app.py").status_code == 404
+    assert client.get(f"{path}/nothing.mjs").status_code == 404
+    html = client.get("/").text
+    assert f"{path}/desk.css" in html
 
 
-def test_an_api_that_is_down_is_a_message_on_the_page(api_down: httpx.Client, image: str) -> None:
-    message, picture, rows = _detector(api_down, LIMITS)(image)
-    assert "does not answer" in message
-    assert "secondlook up" in message
-    assert picture is None
-    assert rows == []
+def test_what_the_page_begins_with_names_no_class_where_there_is_none(client: TestClient) -> None:
+    me = client.get("/desk/me").json()
+    assert me["name"] == "Eva"
+    assert me["pseudonym"].startswith("person-")
+    assert me["classes"] == []
+    assert me["works"] == []
 
 
-def test_both_queues_are_listed() -> None:
-    units = units_of(
-        case(1, CaseState.FIRST, "new_prediction"), case(2, CaseState.SECOND, "missed")
-    )
-    first_heading, first, _, second = _queue(units)()
-    assert first_heading == "1 waiting."
-    assert first[0][2] == "new image"
-    assert second[0][2] == "the model missed a box"
+def test_a_body_that_is_not_understood_is_an_error_with_what_to_do(client: TestClient) -> None:
+    for body in ({}, {"tab": ""}, {"tab": "t", "order": "loudest"}, {"tab": "t", "more": 1}):
+        answer = client.post("/desk/next", json=body)
+        assert answer.status_code == 422
+        error = answer.json()["error"]
+        assert error["code"] == "validation"
+        assert error["hint"]
+    assert client.post("/desk/next", content=b"{").status_code == 422
 
 
-def test_a_database_that_is_away_is_a_message_on_the_page() -> None:
-    def units() -> object:
-        raise Unavailable("The database does not answer.", hint="Start it.")
-
-    heading, rows, *_ = _queue(units)()
-    assert re.search("database does not answer.*Start it", heading)
-    assert rows == []
+def test_the_app_says_that_it_is_up_to_anybody(client: TestClient, tmp_path: Path) -> None:
+    with TestClient(client.app, base_url=str(client.base_url)) as nobody:
+        assert nobody.get("/healthz").json() == {"status": "ok"}
+        assert nobody.get("/desk/me").status_code == 401

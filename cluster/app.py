@@ -1,0 +1,85 @@
+"""The reviewers' app as a process: ``python -m cluster.app``, on ``SECONDLOOK_UI_PORT``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+from cluster.bulk_import import open_bulk_imports
+from cluster.console import print_error
+from cluster.context import running_swap
+from cluster.training_jobs import open_training_jobs
+from loop.errors import LoopError
+from store.image_files import open_image_store
+from store.model_registry import open_model_registry
+from store.settings import Settings, load_settings
+from store.tracking import open_tracking
+from store.unit_of_work import open_units_of_work
+from ui.operations import Operations
+from ui.sessions import open_people
+
+# A detection on a busy CPU, with others before it in the queue.
+_API_SECONDS = 120.0
+# What is being answered when the app is told to stop may end; event streams never do.
+_DRAIN_SECONDS = 5
+
+
+@contextmanager
+def open_app(settings: Settings) -> Iterator[FastAPI]:
+    """The app with everything behind it. Raises `Misconfigured`, `Unavailable`."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    from ui.app import Outside, build_app  # imports Gradio, which reads the line above
+    from ui.page import Parts
+
+    units, tracking = open_units_of_work(settings), open_tracking(settings)
+    # The API is on this machine or next to it: no proxy for the internet in between.
+    url = settings.api_url
+    with httpx.Client(base_url=url, trust_env=False, timeout=_API_SECONDS) as client:
+        parts = Parts(
+            units=units,
+            images=open_image_store(settings),
+            tracking=tracking,
+            registry=open_model_registry(settings),
+            people=open_people(settings, units),
+            operations=Operations(
+                open_training_jobs(settings, units),
+                lambda: running_swap(settings),
+                settings.min_confidence,
+            ),
+            client=client,
+            agreement=settings.agreement,
+        )
+        outside = Outside(
+            open_bulk_imports(settings),
+            httpx.AsyncClient(base_url=url, trust_env=False, timeout=_API_SECONDS),
+        )
+        yield build_app(settings, parts, outside)
+
+
+def main() -> int:
+    try:
+        settings = load_settings()
+        with open_app(settings) as app:
+            uvicorn.run(
+                app,
+                host=settings.host,
+                port=settings.ui_port,
+                log_level=settings.log_level.lower(),
+                # One-time links and codes of identity providers stand in addresses.
+                access_log=False,
+                timeout_graceful_shutdown=_DRAIN_SECONDS,
+            )
+    except LoopError as error:
+        print_error(error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
