@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import httpx
 import uvicorn
@@ -19,7 +20,7 @@ from loop.errors import LoopError
 from store.image_files import open_image_store
 from store.model_registry import open_model_registry
 from store.settings import Settings, load_settings
-from store.tracking import open_tracking
+from store.tracking import Tracking, open_tracking
 from store.unit_of_work import open_units_of_work
 from ui.operations import Operations
 from ui.sessions import open_people
@@ -38,6 +39,7 @@ def open_app(settings: Settings) -> Iterator[FastAPI]:
     from ui.page import Parts
 
     units, tracking = open_units_of_work(settings), open_tracking(settings)
+    threading.Thread(target=_warm_up, args=(tracking,), daemon=True).start()
     # The API is on this machine or next to it: no proxy for the internet in between.
     url = settings.api_url
     with httpx.Client(base_url=url, trust_env=False, timeout=_API_SECONDS) as client:
@@ -60,6 +62,12 @@ def open_app(settings: Settings) -> Iterator[FastAPI]:
             httpx.AsyncClient(base_url=url, trust_env=False, timeout=_API_SECONDS),
         )
         yield build_app(settings, parts, outside)
+
+
+def _warm_up(tracking: Tracking) -> None:
+    """MLflow takes seconds to import: not while the first engineer waits for a page."""
+    with suppress(LoopError):  # whoever opens such a page is told what is wrong
+        tracking.prepare()
 
 
 def main() -> int:

@@ -17,6 +17,7 @@ from cluster.console import program
 from cluster.local_ray import LocalRay, local_ray
 from cluster.processes import Child, require_free_port
 from cluster.running import end_running, find_running, forget_running, note_running
+from cluster.training_jobs import open_training_jobs
 from loop.errors import Conflict, Unavailable
 from loop.events import Actor, Event, Role
 from loop.invitations import Invitations
@@ -80,7 +81,8 @@ class _Parts:
     def start(self) -> None:
         settings = self._settings
         self._say(f"Home: {settings.home}")
-        open_units_of_work(settings)
+        jobs = open_training_jobs(settings, open_units_of_work(settings))
+        jobs.end()  # what trains on a Ray that is gone
         open_tracking(settings).prepare()
         self._champion = open_model_registry(settings).find_alias("champion")
         self._say("Starting Ray …")
@@ -90,6 +92,8 @@ class _Parts:
         if not settings.tracking.startswith("http"):
             self._start_mlflow()
         self._start_child("app", [sys.executable, "-m", "cluster.app"], ray)
+        # Before the app and Ray end, so that a training puts on record that it was interrupted.
+        self._stack.callback(jobs.end)
         self._note(ray)
         self._say("Starting the detector …")
         deploy(settings, ray.dashboard_url, self._champion)

@@ -7,7 +7,7 @@ from typing import Any
 
 from loop.impact import Change, ClassChange, Impact, Promoted
 from ui.impact_figures import ImpactFigures
-from ui.plots import GAIN, LOSS, QUIET, axis_names, figure, rows_height
+from ui.plots import GAIN, LOSS, QUIET, figure, rows_height, shorts
 from ui.tiles import tiles
 from ui.training_html import Cell, difference, notice, quiet, score, table, when
 
@@ -61,7 +61,7 @@ def change_plot(changes: Sequence[ClassChange]) -> Any:
     known = [(each, each.change) for each in changes if each.change is not None]
     if not known:
         return None
-    names = axis_names([each.name for each, _ in known])
+    names = shorts([each.name for each, _ in known])
     spreads = [each.spread or 0.0 for each, _ in known]
     plot = figure(height=rows_height(len(known)), x="change of AP50-95 on the gold set")
     plot.add_bar(

@@ -63,7 +63,6 @@ def figure(
             "showlegend": legend,
             "legend": {
                 "orientation": "h",
-                "xref": "container",
                 "x": 0,
                 "xanchor": "left",
                 "y": 1,
@@ -91,7 +90,7 @@ def rows_height(rows: int, *, legend: bool = False, row_px: int = 34) -> int:
     return 64 + row_px * max(rows, 1) + (_LEGEND_PX if legend else _TOP_PX)
 
 
-def shortened(name: str, most: int = 24) -> str:
+def shortened(name: str, most: int = 20) -> str:
     """``name`` with its middle left out where it is longer: names often begin alike."""
     if len(name) <= most:
         return name
@@ -99,7 +98,7 @@ def shortened(name: str, most: int = 24) -> str:
     return f"{name[:start].rstrip()}…{name[start + 1 - most :].lstrip()}"
 
 
-def axis_names(names: list[str]) -> list[str]:
+def shorts(names: list[str]) -> list[str]:
     """For an axis: short, never markup, and each different from the others, since Plotly puts
     equal names into one row."""
     found = [shortened(name).replace("&", "&amp;").replace("<", "&lt;") for name in names]

@@ -12,7 +12,7 @@ from loop.cases import CaseState
 from loop.classes import ClassList
 from loop.progress import ActiveSeconds, Done, Verdicts
 from loop.reliability import Reliability
-from ui.plots import QUIET, axis_names, figure, filling, rows_height, style
+from ui.plots import QUIET, figure, filling, rows_height, shorts, style
 
 STATES = {
     CaseState.FIRST: "First review",
@@ -89,7 +89,7 @@ def times(seconds: ActiveSeconds) -> Any:
 
 def agreement(found: Sequence[Reliability], classes: ClassList) -> Any:
     """Alpha with its interval for each class, and beside it the share that is matched."""
-    names = axis_names(list(classes))
+    names = shorts(list(classes))
     plot = figure(height=rows_height(len(found), legend=True), x="agreement", legend=True)
     known = [
         (names[each.class_id], each.alpha, *each.interval)
@@ -133,7 +133,7 @@ def agreement(found: Sequence[Reliability], classes: ClassList) -> Any:
 def verdicts(found: Mapping[int, Verdicts], classes: ClassList) -> Any:
     """What became of each class's detections, as shares of them."""
     known = {class_id: each for class_id, each in found.items() if each.detections}
-    names = axis_names([classes.name_of(class_id) for class_id in known])
+    names = shorts([classes.name_of(class_id) for class_id in known])
     labels = [
         f"{name} ({each.detections:,})" for name, each in zip(names, known.values(), strict=True)
     ]

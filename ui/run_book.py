@@ -14,6 +14,8 @@ from ui.keeping import keep
 SCORES = ("map50_95", "map50")
 _LOSSES = ("box_loss", "cls_loss", "dfl_loss")
 TRAIN_LOSS, VAL_LOSS = "train_loss", "val_loss"
+# What a training says of itself that somebody stopped (train/session.py).
+_INTERRUPTED = "interrupted"
 _MOST_RUNS = 50
 _MOST_KEPT, _MOST_FOLDS_KEPT = 20, 200
 
@@ -60,7 +62,8 @@ class Fold:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """``state`` is training, done or failed; ``failure`` says why; ``decision`` is the gate's."""
+    """``state`` is training, done, failed or interrupted; ``failure`` says why; ``decision`` is the
+    gate's."""
 
     id: str
     name: str
@@ -110,7 +113,7 @@ class RunBook:
             state=state_of(info),
             started_at=info.started_at,
             ended_at=info.ended_at,
-            failure=info.tags.get("loop.failure", ""),
+            failure=info.tags.get("loop.failure", "") if state_of(info) == "failed" else "",
             decision=info.tags.get("loop.decision", ""),
             parameters=dict(info.params),
             folds=tuple(self._fold(child) for child in children),
@@ -157,6 +160,9 @@ def _fold_number(run: RunInfo) -> int:
 
 
 def state_of(run: RunInfo) -> str:
+    """In a word."""
+    if run.tags.get("loop.failure") == _INTERRUPTED:
+        return _INTERRUPTED
     return {"RUNNING": "training", "FINISHED": "done"}.get(run.status, "failed")
 
 

@@ -53,19 +53,15 @@ def build_decide(
 
     section = _Decide(units, aliases, book, find_swap)
     buttons = [yes, no, go, back]
-    shown = [message, stands, served, steps, *buttons]
-    look.opened(guard(Permission.SEE_MODELS, section.open), which, [which, *shown, look], **_HIDDEN)
+    shown = [which, message, stands, served, steps, *buttons]
+    look.opened(guard(Permission.SEE_MODELS, section.open), which, [*shown, look], **_HIDDEN)
     which.input(guard(Permission.SEE_MODELS, section.show), which, shown, **_HIDDEN)
-    decide = [which, reason]
-    outputs = [*shown, reason]
-    yes.click(guard(Permission.DECIDE, section.approve), decide, outputs, **_HIDDEN)
-    no.click(guard(Permission.DECIDE, section.refuse), decide, outputs, **_HIDDEN)
-    go.click(guard(Permission.DECIDE, section.promote), which, shown, **_HIDDEN)
+    may = Permission.DECIDE
+    yes.click(guard(may, section.approve), [which, reason], [*shown, reason], **_HIDDEN)
+    no.click(guard(may, section.refuse), [which, reason], [*shown, reason], **_HIDDEN)
+    go.click(guard(may, section.promote), which, shown, **_HIDDEN)
     back.click(
-        guard(Permission.DECIDE, section.roll_back),
-        [which, back_reason],
-        [*shown, back_reason],
-        **_HIDDEN,
+        guard(may, section.roll_back), [which, back_reason], [*shown, back_reason], **_HIDDEN
     )
 
 
@@ -130,8 +126,7 @@ class _Decide:
 
     def promote(self, person: Person, version: str | None) -> Iterator[list[Any]]:
         """Says first that it is under way: the service takes its time."""
-        waiting = notice("info", f"Promoting version {version} …", _PROMOTING)
-        yield _while_waiting(waiting)
+        yield _while_waiting(f"Promoting version {version} …")
         try:
             candidate = self._candidate(version)
             swap = self._find_swap()
@@ -143,8 +138,7 @@ class _Decide:
         yield self.show(person, version, notice("good", _now_serves(version, swap)))
 
     def roll_back(self, person: Person, version: str | None, reason: str) -> Iterator[list[Any]]:
-        waiting = notice("info", "Rolling back …", _PROMOTING)
-        yield [*_while_waiting(waiting), gr.skip()]
+        yield [*_while_waiting("Rolling back …"), gr.skip()]
         try:
             swap = self._find_swap()
             ref = roll_back(
@@ -195,8 +189,10 @@ def _menu(measured: list[Candidate], version: str | None) -> tuple[str | None, A
     return version, gr.Dropdown(choices=choices, value=version)
 
 
-def _while_waiting(message: str) -> list[Any]:
-    return [gr.skip(), message, *[gr.skip()] * 3, *_buttons(None, can_go_back=False)]
+def _while_waiting(text: str) -> list[Any]:
+    """A message, and no button to press."""
+    buttons = _buttons(None, can_go_back=False)
+    return [gr.skip(), notice("info", text, _PROMOTING), *[gr.skip()] * 3, *buttons]
 
 
 def _given(reason: str | None) -> str:

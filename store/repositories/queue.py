@@ -16,7 +16,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
-    exists,
     func,
     insert,
     literal,
@@ -210,15 +209,24 @@ def _lane(
     return query.order_by(column, number).limit(limit)
 
 
+# Counted rather than NOT EXISTS: PostgreSQL would make a join of that, and where it takes few
+# cases to be left (many that are equally uncertain, say) one that reads and sorts all of them.
+
+
 def _held(viewer: Viewer) -> ColumnElement[bool]:
     lease = tables.leases.c
     mine = lease.holder == viewer.person
     if viewer.tab is not None:
         mine = and_(mine, lease.tab == viewer.tab)
-    live = and_(lease.case_id == _places.c.case_id, lease.expires_at > viewer.at)
-    return exists().where(live, not_(mine))
+    live = select(func.count()).where(
+        lease.case_id == _places.c.case_id, lease.expires_at > viewer.at, not_(mine)
+    )
+    return live.scalar_subquery() > 0
 
 
 def _skipped(viewer: Viewer) -> ColumnElement[bool]:
     skip = tables.skips.c
-    return exists().where(skip.case_id == _places.c.case_id, skip.reviewer == viewer.person)
+    own = select(func.count()).where(
+        skip.case_id == _places.c.case_id, skip.reviewer == viewer.person
+    )
+    return own.scalar_subquery() > 0

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,8 +106,10 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
 
 
 @contextmanager
-def running_app(home: Path, **environment: str) -> Iterator[App]:
-    """The app on ``home``, with accounts for `PEOPLE`, a class list and a detection API."""
+def running_app(
+    home: Path, *, people: Sequence[str] = tuple(PEOPLE), **environment: str
+) -> Iterator[App]:
+    """The app on ``home``, with accounts for ``people``, a class list and a detection API."""
     api_port, ui_port = _free_port(), _free_port()
     values = {
         "SECONDLOOK_HOME": str(home),
@@ -123,7 +125,8 @@ def running_app(home: Path, **environment: str) -> Iterator[App]:
         uow.record(Event("classes.defined", API, {"classes": list(CLASSES)}))
         uow.commit()
     running = App(settings.app_url, settings, units, images, open_people(settings, units))
-    for login, roles in PEOPLE.items():
+    for login in people:
+        roles = PEOPLE[login]
         account = running.people.manage.add(
             login, login.capitalize(), roles, actor=Actor("tests", Role.ADMIN), password=PASSWORD
         )
@@ -210,7 +213,9 @@ def _detection_api(running: App, port: int) -> Iterator[None]:
             "model": MODEL.as_dict(),
             "width": clean.width,
             "height": clean.height,
-            "detections": [d.as_dict() | {"class_name": CLASSES[d.class_id]} for d in detections],
+            "detections": [
+                d.as_dict() | {"class_name": CLASSES.names[d.class_id]} for d in detections
+            ],
             "image_id": queued.image_id,
             "prediction_id": queued.prediction_id,
             "review_id": queued.review_id,

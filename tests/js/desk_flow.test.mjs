@@ -74,6 +74,14 @@ test('a second tab of one person stays read-only, and can take the case over', a
   assert.equal(api.sent('open').at(-1)[1].take_over, true);
 });
 
+test('opening the case again that is open does not let go of it', async () => {
+  const { flow, api } = await started({ open: viewOf('c1') });
+  await flow.openAgain();
+  await settled();
+  assert.deepEqual(api.sent('release'), []);
+  assert.equal(flow.session.editable, true);
+});
+
 test('a case that is gone after a reload makes way for the next', async () => {
   const memory = { caseId: 'c9', choice: null };
   const { flow } = await started({ open: new Refused(404, { code: 'not_found' }) }, { memory });
@@ -138,10 +146,11 @@ test('no box at all asks "No finding?" once', async () => {
 });
 
 test('pressing twice hands in once', async () => {
-  const { flow, api, answerAll } = await started({ submit: DONE });
+  const { flow, api, answerAll, said } = await started({ submit: DONE });
   answerAll();
   await Promise.all([flow.submit(), flow.submit(), flow.submit()]);
   assert.equal(api.sent('submit').length, 1);
+  assert.deepEqual(said, ['Handed in: settled']);
 });
 
 test('without an answer it is tried again with the same key and content until there is one', async () => {
@@ -327,7 +336,7 @@ test('an open difference is shown, not handed in; settled, all of it is', async 
   const { flow, api, goneTo } = await started({ next: { case: view }, settle: DONE });
   await flow.submit();
   assert.deepEqual([goneTo, api.sent('settle')], [['g'], []]);
-  flow.session.choose(group, 'model');
+  flow.session.settling.choose(flow.session.settling.rules.groups[0], 'model');
   await flow.submit();
   const [[, body]] = api.sent('settle');
   assert.deepEqual(body.boxes.map(({ how, sources, detection_id }) => [how, sources, detection_id]), [['picked', ['d1'], 'd1']]);

@@ -21,7 +21,7 @@ test("the server's draft comes back where the browser has nothing newer", () => 
 
 test('a copy that was made on the rev of the server is newer', () => {
   const newer = made('a', 4);
-  const found = choose({ server: server(2, made('a', 3)), locals: [copy(2, newer)] });
+  const found = choose({ server: server(2, made('b', 3)), locals: [copy(2, newer)] });
   assert.deepEqual([found.restore, found.from, found.offers], [newer, 'browser', []]);
 });
 

@@ -85,7 +85,9 @@ test('after a lost heartbeat the edit is sent once more, for the server to keep'
   session.editor.accept(box('d1').id);
   await clock.pass(900);
   assert.equal(session.lost.code, 'stale_lease');
-  const [, body] = api.sent('draft').at(-1);
+  assert.equal(api.sent('draft').length, 2);
+  const [, body] = api.sent('draft')[1];
+  assert.equal(body.token, 7);
   assert.equal(body.document.editor.boxes.some(({ status }) => status === 'accepted'), true);
 });
 
@@ -204,20 +206,20 @@ function settleView() {
 
 test('a choice in the second review is one step, is saved, and selects its box', async () => {
   const { session, clock, api } = await opened(settleView());
-  assert.equal(session.choose(group, 'second'), false);
-  assert.equal(session.choose(group, 'first'), true);
-  assert.equal(session.editor.selected, session.entryOf(group).box.id);
+  assert.equal(session.settling.choose(group, 'second'), false);
+  assert.equal(session.settling.choose(group, 'first'), true);
+  assert.equal(session.editor.selected, session.settling.entryOf(group).box.id);
   await clock.pass(2_000);
   assert.equal(api.sent('draft').length, 1);
   session.editor.undo();
-  assert.equal(session.entryOf(group).settled, false);
+  assert.equal(session.settling.entryOf(group).settled, false);
 });
 
 test('a box drawn over an open group settles it, in one step', async () => {
   const { session } = await opened(settleView());
   const id = session.editor.add([15, 15, 55, 55], 0);
-  session.drawn(id);
-  const { settled: done, how, box } = session.entryOf(group);
+  session.settling.drawn(id);
+  const { settled: done, how, box } = session.settling.entryOf(group);
   assert.deepEqual([done, how, box.id], [true, 'redrawn', id]);
   session.editor.undo();
   assert.deepEqual(session.editor.boxes, []);
@@ -225,8 +227,8 @@ test('a box drawn over an open group settles it, in one step', async () => {
 
 test('a box drawn where nobody had one stays an extra box', async () => {
   const { session } = await opened(settleView());
-  session.drawn(session.editor.add([400, 400, 440, 440], 0));
-  assert.equal(session.entryOf(group).settled, false);
+  session.settling.drawn(session.editor.add([400, 400, 440, 440], 0));
+  assert.equal(session.settling.entryOf(group).settled, false);
   assert.equal(session.editor.boxes.length, 1);
 });
 
@@ -240,4 +242,20 @@ test('leaving releases the case once, handing in leaves no copy behind', async (
   two.session.editor.accept(two.box('d1').id);
   await two.session.finished();
   assert.deepEqual(await two.copies.of('p1', 'c1'), []);
+});
+
+test('a reopened case with a class that is gone begins with the boxes of the model', async () => {
+  const annotation = [{ id: 'a1', box: [1, 1, 9, 9], class_id: 99, origin: 'added', detection_id: null }];
+  const { session } = await opened(viewOf('c1', { annotation }));
+  assert.equal(session.editor.pending, 2);
+});
+
+test('a kept edit that does not fit the case changes nothing and stays offered', async () => {
+  const document = { phase: 'first', editor: { version: 1, phase: 'first', boxes: [] } };
+  const recovered = [{ id: 'r1', saved_at: 'T', document }];
+  const { session, api } = await opened(viewOf('c1', { recovered }));
+  await assert.rejects(session.bringBack(session.offers[0]));
+  assert.equal(session.editor.pending, 2);
+  assert.equal(session.offers.length, 1);
+  assert.deepEqual(api.sent('discardDraft'), []);
 });

@@ -7,8 +7,9 @@ import pytest
 from loop.boxes import Box
 from loop.cases import Annotation, CaseState, Source
 from loop.corrections import Origin
-from loop.errors import Conflict, InvalidAnswer, InvalidBox
-from loop.intake import NewImage, TrueBox, add_truth
+from loop.errors import Conflict, InvalidAnswer, InvalidBox, NotAllowed
+from loop.events import Actor, Role
+from loop.intake import NewImage, TrueBox, add_truth, queue_image
 from loop.predictions import Detection, ModelRef
 from loop.review import FirstAnswer, submit_first
 from tests.loop.cases import ANA, API, MODEL, NEW, SETTINGS, SURE, UNSURE, Clinic, accepted
@@ -182,3 +183,21 @@ def test_a_true_box_that_reaches_out_of_the_image_is_refused(clinic: Clinic) -> 
 def test_a_model_is_told_from_another_by_its_weights(clinic: Clinic) -> None:
     same_number = ModelRef(MODEL.name, MODEL.version, "f" * 64)
     assert clinic.queue().review_id != clinic.queue(model=same_number).review_id
+
+
+def test_a_case_knows_what_the_queue_is_searched_for(clinic: Clinic) -> None:
+    case = clinic.database.tables.cases[clinic.queue().review_id]
+    assert (case.model, case.classes, case.disagreement) == ("detector:1", (0, 1), 0.0)
+    assert 0 <= case.shuffle < 1
+    assert case.first_reviewer is case.reopens is None
+    again = clinic.queue(model=replace(MODEL, version="2"))
+    assert clinic.database.tables.cases[again.review_id].shuffle != case.shuffle
+
+
+def test_bringing_in_needs_a_permission(clinic: Clinic) -> None:
+    auditor, reviewer = Actor("auditor", Role.AUDITOR), ANA
+    with pytest.raises(NotAllowed):
+        queue_image(clinic.units, clinic.images, NEW, model=MODEL, detections=(), actor=auditor)
+    with pytest.raises(NotAllowed):
+        add_truth(clinic.units, clinic.images, NEW, TRUTH, actor=reviewer)
+    assert clinic.images.kept == {}

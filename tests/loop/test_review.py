@@ -10,8 +10,8 @@ from loop.agreement import Reason
 from loop.boxes import Box
 from loop.cases import CaseState, Source
 from loop.corrections import FinalBox, Origin, digest_of_boxes
-from loop.errors import Conflict, InvalidAnswer, NotFound, OwnCase
-from loop.events import Outcome, Role
+from loop.errors import Conflict, InvalidAnswer, NotAllowed, NotFound, OwnCase
+from loop.events import Actor, Outcome, Role
 from loop.intake import NewImage, Queued
 from loop.review import FirstAnswer, FirstOutcome, SecondAnswer, submit_first, submit_second
 from tests.loop.cases import ANA, BEN, NEW, SETTINGS, SURE, UNSURE, Clinic, accepted
@@ -259,3 +259,25 @@ def test_every_true_answer_settles_the_case_or_sends_it_on(
     assert needed == (outcome.annotation is None) == (_state(clinic, queued) is CaseState.SECOND)
     assert needed or not escalate
     assert len(clinic.database.events) == (2 if needed else 3)
+
+
+def test_each_answer_needs_its_permission(clinic: Clinic, queued: Queued) -> None:
+    engineer = Actor("engineer", Role.ENGINEER)
+    with pytest.raises(NotAllowed):
+        submit_first(clinic.units, queued.review_id, AGREES, actor=engineer, settings=SETTINGS)
+    _first(clinic, queued, DIFFERS)
+    for actor in (engineer, Actor("tea", Role.REVIEWER)):
+        with pytest.raises(NotAllowed):
+            submit_second(clinic.units, queued.review_id, SETTLES, actor=actor)
+    assert _state(clinic, queued) is CaseState.SECOND
+
+
+def test_a_case_knows_its_first_reviewer_and_how_far_the_answer_is_from_the_model(
+    clinic: Clinic, queued: Queued
+) -> None:
+    outcome = _first(clinic, queued, replace(DIFFERS, bulk_accepted=1))
+    case = clinic.database.tables.cases[queued.review_id]
+    assert case.first_reviewer == "ana"
+    assert case.disagreement == outcome.agreement.disagreement
+    assert case.classes == (0, 1, 2)  # of the detections and of the added box
+    assert clinic.database.events[-1].details["bulk_accepted"] == 1

@@ -401,7 +401,7 @@ def before(empty_url: str) -> Any:
         for table, *values in _ROWS:
             names = [f"v{n}" for n in range(len(values))]
             marks = ", ".join(f":{name}" for name in names)
-            statement = text(f"INSERT INTO {table} VALUES ({marks})")
+            statement = text(f"INSERT INTO {table} VALUES ({marks})")  # noqa: S608
             connection.execute(statement, dict(zip(names, values, strict=True)))
     yield engine
     engine.dispose()
@@ -426,8 +426,10 @@ _ROWS: list[tuple[Any, ...]] = [
         for n, state in enumerate(("first", "second", "settled"))
     ),
     *(
-        ("corrections", f"c{n}", f"k{n}", f"p{n}", _IMAGE, "ana", _FINAL, "[]", False, "", 1.0)
-        + (_AGREEMENT, "2026")
+        (
+            *("corrections", f"c{n}", f"k{n}", f"p{n}", _IMAGE, "ana", _FINAL, "[]", False, ""),
+            *(1.0, _AGREEMENT, "2026"),
+        )
         for n in (1, 2)
     ),
     ("second_reviews", "s", "k2", "ben", "[]", "[]", "x", "", 1.0, "2026"),

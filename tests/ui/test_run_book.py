@@ -48,6 +48,14 @@ def test_a_failed_run_and_its_folds_say_why() -> None:
     assert run.spread is None
 
 
+def test_what_somebody_stopped_did_not_fail() -> None:
+    tracking = FakeTracking()
+    tracking.cv("a", "FAILED", **{"loop.failure": "interrupted"})
+    tracking.fold("a", 0, 2, "FAILED", **{"loop.failure": "interrupted"})
+    run = RunBook(tracking).read("a")
+    assert (run.state, run.failure, run.folds[0].state) == ("interrupted", "", "interrupted")
+
+
 def test_the_spread_is_that_of_all_folds_best_scores() -> None:
     tracking = FakeTracking()
     tracking.cv("a")

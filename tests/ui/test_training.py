@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
@@ -92,6 +92,17 @@ class TestTheTab:
         assert {name for name, permission in found if permission is Permission.SEE_MODELS} == {
             *("open", "look", "wait", "show", "log", "values"),
         }
+
+    def test_every_handler_answers_as_many_outputs_as_it_is_wired_to(
+        self, page: gr.Blocks, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("ui.guard.person_of", lambda request: ENGINEER)
+        for function in page.fns.values():
+            inputs = [getattr(part, "value", None) for part in function.inputs]
+            answer = function.fn(gr.Request(), *inputs)
+            for outputs in answer if inspect.isgenerator(answer) else [answer]:
+                got = outputs if isinstance(outputs, list) else [outputs]
+                assert len(got) == len(function.outputs), function.fn.__name__
 
     def test_no_handler_is_part_of_a_public_api(self, page: gr.Blocks) -> None:
         assert {function.api_visibility for function in page.fns.values()} == {"private"}
@@ -465,10 +476,10 @@ class TestDecide:
     def test_rolling_back_serves_the_one_before(self) -> None:
         registry, service = FakeRegistry("1", "2", champion="2", previous="1"), Service()
         made = database(promotion("2", "1", state=PromotionState.PROMOTED))
-        steps: Iterator[list[Any]] = self.section(made, registry, service).roll_back(
-            ENGINEER, "2", "misses rods"
-        )
-        assert "Rolling back …" in next(steps)[1]
+        steps = self.section(made, registry, service).roll_back(ENGINEER, "2", "misses rods")
+        waiting = next(steps)
+        assert "Rolling back …" in waiting[1]
+        assert service.serving is None
         (shown,) = steps
         assert "Version 1 is the champion and serves now." in shown[1]
         assert shown[-1] == ""

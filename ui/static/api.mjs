@@ -11,6 +11,11 @@ export class Refused extends Error {
   }
 }
 
+/** What is asked for does not go with how things stand now: the case is somebody else's, or done. */
+export function isConflict(error) {
+  return error instanceof Refused && error.status === 409;
+}
+
 /** No session any more: nothing will be accepted until the person signs in again. */
 export class SignedOut extends Refused {
   constructor(error) {

@@ -6,6 +6,7 @@ import { ActiveTime, pageClock } from './clock.mjs';
 import { newId } from './core.mjs';
 import { el } from './dom.mjs';
 import { Flow } from './flow.mjs';
+import { card, fitToWindow, styled } from './frame.mjs';
 import { listenToKeys } from './keys.mjs';
 import { createLayout } from './layout.mjs';
 import { openCopies } from './local_copies.mjs';
@@ -89,7 +90,7 @@ class Desk {
     await styled(new URL('./desk.css', import.meta.url).href);
     if (this.#stop.signal.aborted) return;
     this.#element.replaceChildren(this.root);
-    this.#fitToWindow();
+    fitToWindow(this.root, this.#stop.signal);
     this.copies = await openCopies();
     this.copies.sweep(Date.now() - FORGET_AFTER_MS).catch(() => {});
     await this.#begin();
@@ -100,12 +101,13 @@ class Desk {
       this.me = await this.api.me(this.#stop.signal);
     } catch (error) {
       if (this.#stop.signal.aborted) return;
-      if (!(error instanceof SignedOut)) this.#card('This did not work', error.message, () => this.#begin());
+      if (!(error instanceof SignedOut)) this.#instead(card('This did not work', error.message, () => this.#begin()));
       return;
     }
     if (this.#stop.signal.aborted) return;
     if (this.me.works.length === 0) {
-      this.#card('There is no review work for your roles', 'An admin can give you the role of a reviewer.');
+      const hint = 'An admin can give you the role of a reviewer.';
+      this.#instead(card('There is no review work for your roles', hint));
       return;
     }
     this.#build();
@@ -134,35 +136,20 @@ class Desk {
   }
 
   #act(action, event) {
-    const { flow } = this;
-    switch (action) {
-      case 'submit':
-        flow.submit();
-        return true;
-      case 'skip':
-        this.dialogs.skip();
-        return true;
-      case 'escalate':
-        this.dialogs.escalate();
-        return true;
-      case 'help':
-        this.dialogs.help();
-        return true;
-      case 'comment':
-        this.#layout.comment.focus();
-        return true;
-      case 'save':
-        this.#save();
-        return true;
-      case 'previous-case':
-        flow.previous();
-        return true;
-      case 'next-case':
-        flow.next();
-        return true;
-      default:
-        return this.#onCanvas(action, event);
-    }
+    const { flow, dialogs } = this;
+    const ofCase = {
+      submit: () => flow.submit(),
+      skip: () => dialogs.skip(),
+      escalate: () => dialogs.escalate(),
+      help: () => dialogs.help(),
+      comment: () => this.#layout.comment.focus(),
+      save: () => this.#save(),
+      'previous-case': () => flow.previous(),
+      'next-case': () => flow.next(),
+    }[action];
+    if (!ofCase) return this.#onCanvas(action, event);
+    ofCase();
+    return true;
   }
 
   #onCanvas(action, event) {
@@ -214,7 +201,7 @@ class Desk {
   setGroupReason(group, code) {
     const { session } = this.flow;
     if (group.extra) session.editor.annotate(group.id, { reason: code });
-    else session.setGroupReason(group, code);
+    else session.settling.setReason(group, code);
   }
 
   toggleLayer(layer) {
@@ -263,6 +250,10 @@ class Desk {
   }
 
   // How it is done
+
+  #instead(element) {
+    this.root.replaceChildren(element, this.#signedOut.element);
+  }
 
   #build() {
     const memory = rememberedInTab(this.me.pseudonym);
@@ -386,38 +377,4 @@ class Desk {
     const ticking = setInterval(() => this.#layout.tick(), 1000);
     signal.addEventListener('abort', () => clearInterval(ticking));
   }
-
-  /** As high as the window allows below whatever the page has above. */
-  #fitToWindow() {
-    const fit = () => {
-      if (this.root.offsetParent === null) return;
-      const top = this.root.getBoundingClientRect().top + window.scrollY;
-      this.root.style.setProperty('--sl-top', `${Math.round(top)}px`);
-    };
-    const observer = new ResizeObserver(fit);
-    observer.observe(document.body);
-    observer.observe(this.#element);
-    this.#stop.signal.addEventListener('abort', () => observer.disconnect());
-    window.addEventListener('resize', fit, { signal: this.#stop.signal });
-    fit();
-  }
-
-  #card(title, text, retry = null) {
-    const card = el('div', { class: 'sl-card', testid: 'failed' }, el('h2', { text: title }), el('p', { text }));
-    if (retry) {
-      card.append(el('button', { type: 'button', class: 'sl-button primary', text: 'Try again', on: { click: retry } }));
-    }
-    this.root.replaceChildren(el('div', { class: 'sl-overlay whole' }, card), this.#signedOut.element);
-  }
-}
-
-/** Resolves once the stylesheet is there, or after a moment without it. */
-function styled(href) {
-  const old = [...document.querySelectorAll('link[rel="stylesheet"]')].find((link) => link.href === href);
-  if (old) return Promise.resolve();
-  return new Promise((resolve) => {
-    const link = el('link', { rel: 'stylesheet', href, on: { load: resolve, error: resolve } });
-    document.head.append(link);
-    setTimeout(resolve, 3000);
-  });
 }

@@ -1,10 +1,8 @@
 // Which case is open, and the way from one to the next. No DOM here: `screen` shows what it says.
 
-import { Refused, SignedOut, Unreachable } from './api.mjs';
+import { Refused, isConflict } from './api.mjs';
+import { HandingIn } from './handing_in.mjs';
 import { CaseSession } from './session.mjs';
-import { shortWords } from './settle.mjs';
-
-const RETRY_MS = [1_000, 2_000, 4_000, 8_000, 15_000];
 
 // After a reload the word that the page before this one went away may still be under way.
 const REOPEN_TRIES = 4;
@@ -21,7 +19,6 @@ export class Flow {
   session = null;
   status = 'starting'; // 'starting' | 'loading' | 'ready' | 'empty' | 'failed'
   busy = null; // 'submitting' | 'retrying' | 'moving': other commands wait
-  asking = null; // {kind: 'unanswered' | 'no_finding' | 'nothing_to_mark', count}
   error = null; // {text, hint, retry}
   image = 'none'; // 'none' | 'loading' | 'ready' | 'failed'
   counts = {};
@@ -29,12 +26,14 @@ export class Flow {
   place = -1; // in `visited`
   submitted = 0;
   #deps;
-  #generation = 0;
+  #round = 0; // counts what is begun: an answer to something earlier is dropped
   #wake = null;
+  #handingIn;
 
   /** @param {object} deps what `CaseSession` needs, and `screen`, `memory` and `clock` */
   constructor(deps) {
     this.#deps = deps;
+    this.#handingIn = new HandingIn(this, deps);
     const works = deps.me.works;
     const { work, order, class_id = null, model = null } = deps.memory.choice ?? {};
     this.choice = {
@@ -55,7 +54,7 @@ export class Flow {
 
   /** The desk is taken down. */
   stop() {
-    this.#generation += 1;
+    this.#round += 1;
     this.session?.stop();
   }
 
@@ -70,7 +69,10 @@ export class Flow {
 
   /** Another class of work, order or filter. The open case stays, unless there is none. */
   async choose(change) {
-    if (this.busy) return;
+    if (this.busy) {
+      this.#changed('choice'); // what was picked on the page goes back to what holds
+      return;
+    }
     const other = 'work' in change && change.work !== this.choice.work;
     this.choice = { ...this.choice, ...change };
     this.#deps.memory.choice = this.choice;
@@ -93,7 +95,7 @@ export class Flow {
     const fetch = async () => {
       let view = await api.open(caseId, { tab, take_over: takeOver });
       for (let tried = 1; patient && tried < REOPEN_TRIES && wasOurs(view); tried += 1) {
-        await this.#pause(REOPEN_WAIT_MS);
+        await this.pause(REOPEN_WAIT_MS);
         view = await api.open(caseId, { tab, take_over: takeOver });
       }
       return view;
@@ -126,32 +128,17 @@ export class Flow {
 
   // Handing in
 
-  /** Ctrl+Enter: hand in, or reveal, or answer what was asked with yes. */
-  async submit({ escalate = false } = {}) {
-    const { session } = this;
-    if (this.busy === 'retrying') return this.retryNow();
-    if (this.busy || !session) return undefined;
-    if (!session.editable) return this.#say('This case is read-only');
-    if (this.image !== 'ready') return this.#say('The image is not there yet');
-    if (session.editor.isOpen) session.editor.commit();
-    if (session.phase === 'blind') return this.#reveal();
-    if (session.phase === 'settle') return this.#settle();
-    const { boxes, unanswered } = session.editor.answer();
-    const confirmed = this.#confirmed();
-    if (!escalate && unanswered.length > 0 && confirmed !== 'unanswered') {
-      return this.#ask('unanswered', unanswered.length);
-    }
-    const nothing = boxes.length + unanswered.length === 0;
-    if (!escalate && nothing && confirmed !== 'no_finding') return this.#ask('no_finding', 0);
-    const answer = session.firstAnswer({ escalate });
-    return this.#handIn((body) => this.#deps.api.submit(session.id, body), answer);
+  /** What is asked before it is handed in, `{kind, count}`, or null. */
+  get asking() {
+    return this.#handingIn.asking;
+  }
+
+  submit(options) {
+    return this.#handingIn.submit(options);
   }
 
   stopAsking() {
-    if (this.asking === null) return false;
-    this.asking = null;
-    this.#changed('asking');
-    return true;
+    return this.#handingIn.stopAsking();
   }
 
   /** While an answer is tried again: now, not later. */
@@ -162,7 +149,7 @@ export class Flow {
   /** While an answer is tried again: back to editing; it is handed in another time. */
   stopRetrying() {
     if (this.busy !== 'retrying') return;
-    this.#generation += 1;
+    this.#round += 1;
     this.#wake?.();
     this.busy = null;
     this.error = null;
@@ -177,9 +164,9 @@ export class Flow {
       const body = { ...session.held(), reason, next: { ...this.choice, after: session.id } };
       const { next } = await this.#deps.api.skip(session.id, body);
       session.stop();
-      this.#passedOn(session.id, 'Skipped');
+      this.passedOn(session.id, 'Skipped');
       return next;
-    });
+    }, { mayLose: true });
   }
 
   /** A settled case gets a new version: a new case, which is opened. */
@@ -189,135 +176,83 @@ export class Flow {
     const { api, tab } = this.#deps;
     return this.#move(async () => {
       const { case_id } = await api.reopen(session.id, { reason });
-      this.#passedOn(case_id, 'Reopened');
+      this.passedOn(case_id, 'Reopened');
       return api.open(case_id, { tab, take_over: false });
     });
   }
 
-  async #reveal() {
-    const { session } = this;
-    const answer = session.blindAnswer();
-    if (answer.boxes.length === 0 && this.#confirmed() !== 'nothing_to_mark') {
-      return this.#ask('nothing_to_mark', 0);
-    }
-    return this.#handIn((body) => this.#deps.api.reveal(session.id, body), answer, {
-      keyed: false,
-      then: (view) => this.#load(view, { place: this.place }),
+  // What `HandingIn` needs
+
+  /** The number of what begins now; `busy` says what it is. */
+  begin(what) {
+    this.#round += 1;
+    this.busy = what;
+    this.#handingIn.asking = null;
+    this.error = null;
+    this.#changed('busy');
+    return this.#round;
+  }
+
+  isCurrent(round) {
+    return round === this.#round;
+  }
+
+  end(round) {
+    if (!this.isCurrent(round)) return;
+    this.busy = null;
+    this.#changed('busy');
+  }
+
+  waitToRetry(error) {
+    this.busy = 'retrying';
+    this.error = error;
+    this.#changed('busy');
+  }
+
+  /** Resolves after so long, or as soon as somebody wants it now. */
+  pause(ms) {
+    const { clock } = this.#deps;
+    return new Promise((resolve) => {
+      const handle = clock.later(resolve, ms);
+      this.#wake = () => {
+        clock.cancel(handle);
+        resolve();
+      };
     });
   }
 
-  async #settle() {
-    const { session } = this;
-    const { open } = session.settlement.read(session.editor.boxes);
-    if (open.length > 0) {
-      this.#deps.screen.goToGroup(open[0]);
-      return this.#say(`${open.length} still open: ${shortWords(open[0]).toLowerCase()}`);
-    }
-    const answer = session.settledAnswer();
-    if (answer.boxes.length === 0 && this.#confirmed() !== 'no_finding') {
-      return this.#ask('no_finding', 0);
-    }
-    return this.#handIn((body) => this.#deps.api.settle(session.id, body), answer);
-  }
-
-  /** Send an answer until it arrives, with one key, so that it counts once. */
-  async #handIn(send, answer, { keyed = true, then = (reply) => this.#handedIn(reply) } = {}) {
-    const { session } = this;
-    const generation = this.#begin('submitting');
-    session.freeze();
-    await session.saver.flush();
-    if (generation !== this.#generation || session.lost) return this.#end(generation);
-    const extra = keyed ? { key: session.key, next: this.choice } : {};
-    session.attempted = true;
-    const reply = await this.#arrive(generation, () =>
-      send({ ...session.held(), ...answer, ...extra }),
-    );
-    if (reply === undefined) return undefined;
-    await session.finished();
-    this.busy = 'moving';
-    return then(reply);
-  }
-
-  /** The reply to `send`, tried until there is one; undefined if it was refused or given up. */
-  async #arrive(generation, send) {
-    for (let tried = 0; ; tried += 1) {
-      try {
-        const reply = await send();
-        return generation === this.#generation ? reply : undefined;
-      } catch (error) {
-        if (generation !== this.#generation) return undefined;
-        if (!mayArriveLater(error)) return this.#notTaken(error, generation);
-        this.busy = 'retrying';
-        this.error = { text: `${error.message} Not handed in yet, trying again.`, hint: '' };
-        this.#changed('busy');
-        await this.#pause(RETRY_MS[Math.min(tried, RETRY_MS.length - 1)]);
-        if (generation !== this.#generation) return undefined;
-      }
-    }
-  }
-
-  async #handedIn({ outcome, next }) {
-    this.submitted += 1;
-    this.error = null;
-    this.#passedOn(this.session.id, wordsFor(outcome));
-    await this.#load(next);
-  }
-
-  #passedOn(caseId, words) {
+  passedOn(caseId, words) {
     this.#deps.screen.caseChanged(caseId);
     this.refreshCounts();
     this.#say(words);
   }
 
-  #notTaken(error, generation) {
-    const { session } = this;
-    session.freeze(false);
-    if (isConflict(error)) session.lose(error, { told: !session.saver.dirty });
-    else this.error = { text: error.message, hint: error.hint ?? '' };
-    return this.#end(generation);
-  }
-
   // How it is done
-
-  #begin(what) {
-    this.#generation += 1;
-    this.busy = what;
-    this.asking = null;
-    this.error = null;
-    this.#changed('busy');
-    return this.#generation;
-  }
-
-  #end(generation) {
-    if (generation !== this.#generation) return;
-    this.busy = null;
-    this.#changed('busy');
-  }
 
   /** Get another view with `fetch`, leave what is open, and show it. Without it, all stays. */
   async #move(fetch, options = {}) {
-    const { place = null, orStay = false, mayBeGone = false, again } = options;
-    const generation = this.#begin('moving');
+    const { place = null, orStay = false, mayBeGone = false, mayLose = false, again } = options;
+    const round = this.begin('moving');
     const left = this.session;
     let view;
     try {
       if (left?.editable) await this.#holdStill(left);
-      if (generation !== this.#generation) return false;
+      if (!this.isCurrent(round)) return false;
       view = await fetch();
     } catch (error) {
-      if (generation !== this.#generation) return false;
+      if (!this.isCurrent(round)) return false;
       left?.freeze(false);
       const gone = mayBeGone && error instanceof Refused && GONE.has(error.status);
-      if (isConflict(error) && left?.lease.held) left.lose(error);
+      if (isConflict(error) && mayLose) left.lose(error);
       else if (!gone) this.#failed(error, again ?? (() => this.#move(fetch, options)));
-      this.#end(generation);
+      this.end(round);
       return false;
     }
-    if (generation !== this.#generation) return false;
+    if (!this.isCurrent(round)) return false;
     const same = view?.case.id === left?.id;
-    if (left && orStay && (view === null || same)) return this.#stay(left, view, generation);
+    if (left && orStay && (view === null || same)) return this.#stay(left, view, round);
     if (left && !same) left.leave();
-    return this.#load(view, { place });
+    return this.load(view, { place });
   }
 
   async #holdStill(session) {
@@ -325,11 +260,11 @@ export class Flow {
     await session.saver.flush();
   }
 
-  #stay(session, view, generation) {
+  #stay(session, view, round) {
     session.freeze(false);
     if (view?.lease) session.lease.hold(view.lease);
     this.#say('There is no other case in this queue');
-    this.#end(generation);
+    this.end(round);
     return true;
   }
 
@@ -341,8 +276,10 @@ export class Flow {
     }
   }
 
-  async #load(view, { place = null } = {}) {
-    const generation = this.#generation;
+  /** Show this case, or that there is none. Resolves to whether there is one. */
+  async load(view, { place = null } = {}) {
+    const round = this.#round;
+    this.error = null;
     this.session?.stop();
     this.session = null;
     this.#deps.memory.caseId = view?.case.id ?? null;
@@ -350,21 +287,21 @@ export class Flow {
       this.status = 'empty';
       this.image = 'none';
       this.#deps.screen.show(null);
-      this.#end(generation);
+      this.end(round);
       return false;
     }
     this.status = this.image = 'loading';
     let session = null;
     const onChange = (kind) => session !== null && this.session === session && this.#heard(kind);
     session = await CaseSession.open(view, { ...this.#deps, onChange });
-    if (generation !== this.#generation) {
+    if (!this.isCurrent(round)) {
       session.stop();
       return false;
     }
     this.session = session;
     this.status = 'ready';
     this.#remember(view.case.id, place);
-    this.#end(generation);
+    this.end(round);
     await this.showImage();
     return true;
   }
@@ -398,26 +335,6 @@ export class Flow {
     this.place = this.visited.length - 1;
   }
 
-  #ask(kind, count) {
-    this.asking = { kind, count };
-    this.#changed('asking');
-  }
-
-  #confirmed() {
-    return this.asking?.kind ?? null;
-  }
-
-  #pause(ms) {
-    const { clock } = this.#deps;
-    return new Promise((resolve) => {
-      const handle = clock.later(resolve, ms);
-      this.#wake = () => {
-        clock.cancel(handle);
-        resolve();
-      };
-    });
-  }
-
   #say(text) {
     this.#deps.screen.announce(text);
   }
@@ -430,19 +347,4 @@ export class Flow {
 /** Another tab of ours holds it: probably the page that this one was a moment ago. */
 function wasOurs(view) {
   return view.read_only?.can_take_over === true;
-}
-
-function isConflict(error) {
-  return error instanceof Refused && error.status === 409;
-}
-
-function mayArriveLater(error) {
-  if (error instanceof SignedOut || error instanceof Unreachable) return true;
-  return !(error instanceof Refused) || error.status >= 500;
-}
-
-function wordsFor(outcome) {
-  if (outcome.state !== 'second') return 'Handed in: settled';
-  const reasons = outcome.reasons.map((reason) => reason.text).join('; ');
-  return `Handed in: a second reviewer is asked${reasons ? ` (${reasons})` : ''}`;
 }

@@ -16,7 +16,8 @@ export class LeaseKeeper {
   #round = 0;
   #endsAt = 0;
   #beatAt = 0;
-  token = null;
+  token = null; // stays after the case is lost: what is still sent is refused by it, and kept
+  held = false;
   reached = true;
 
   /**
@@ -34,10 +35,6 @@ export class LeaseKeeper {
     this.#onLost = onLost;
   }
 
-  get held() {
-    return this.token !== null;
-  }
-
   /** Milliseconds, by the page's monotonic clock; at 0 the next save or heartbeat asks again. */
   get left() {
     return this.held ? Math.max(0, this.#endsAt - this.#clock.now()) : 0;
@@ -52,6 +49,7 @@ export class LeaseKeeper {
   /** The server answered anything with a fresh lease in it. */
   renewed(lease) {
     this.token = lease.token;
+    this.held = true;
     this.reached = true;
     this.#beatAt = this.#clock.now();
     this.#endsAt = this.#beatAt + lease.expires_in * 1000;
@@ -67,7 +65,7 @@ export class LeaseKeeper {
 
   letGo() {
     this.#round += 1;
-    this.token = null;
+    this.held = false;
     this.#clock.cancel(this.#timer);
     this.#onChange();
   }

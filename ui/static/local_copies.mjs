@@ -92,6 +92,39 @@ export class InMemory {
   close() {}
 }
 
+/** The copies of one case, and that of one session in it. What fails here is no reason to stop: then
+ * the server's draft is what remains. */
+export class KeptCopies {
+  #copies;
+  #whose;
+  #wallClock;
+
+  /** @param {{who: string, caseId: string, by: string}} whose */
+  constructor(copies, whose, wallClock = Date.now) {
+    this.#copies = copies;
+    this.#whose = whose;
+    this.#wallClock = wallClock;
+  }
+
+  async put(document, { rev, orphaned = false }) {
+    const copy = { ...this.#whose, rev, at: this.#wallClock(), orphaned, document };
+    await this.#copies.put(copy).catch(() => {}); // no room, or a private window
+  }
+
+  /** @returns {Promise<LocalCopy[]>} of all sessions, the latest first */
+  async all() {
+    return this.#copies.of(this.#whose.who, this.#whose.caseId).catch(() => []);
+  }
+
+  async remove(copy = this.#whose) {
+    await this.#copies.remove(copy).catch(() => {});
+  }
+
+  async removeAll() {
+    for (const copy of await this.all()) await this.remove(copy);
+  }
+}
+
 function latestFirst(copies) {
   return copies.sort((a, b) => b.at - a.at);
 }

@@ -3,8 +3,11 @@
 import { Editor, newId } from './core.mjs';
 import { DraftSaver } from './drafts.mjs';
 import { LeaseKeeper } from './lease.mjs';
+import { KeptCopies } from './local_copies.mjs';
+import { editorOptions, freshEditor } from './opening.mjs';
 import { chooseDraft } from './restoring.mjs';
 import { Settlement } from './settle.mjs';
+import { Settling } from './settling.mjs';
 
 const VERSION = 1;
 
@@ -18,6 +21,7 @@ export class CaseSession {
   #before = []; // stamps of the documents that this one goes back to
   #stopListening = () => {};
   #closed = false;
+  #kept;
   comment = '';
   reason = null; // of the whole second review, if it was chosen by hand
   key = newId(); // makes handing in twice one answer
@@ -27,8 +31,7 @@ export class CaseSession {
   lost = null; // {code, text, hint, unsaved}: what took the case away
   restored = null; // where what is shown comes from: "server" | "browser" | "recovered"
   offers = [];
-  settlement = null;
-  group = null; // of the settlement: the one that the keys are about
+  settling = null; // in phase "settle"
 
   /**
    * @param {object} view the case as the server shows it
@@ -39,13 +42,17 @@ export class CaseSession {
   constructor(view, deps) {
     this.view = view;
     this.#deps = { wallClock: Date.now, ...deps };
+    const { me, copies } = deps;
+    const whose = { who: me.pseudonym, caseId: view.case.id, by: this.#me };
+    this.#kept = new KeptCopies(copies, whose, this.#deps.wallClock);
     this.readOnly = view.read_only ?? (view.lease ? null : readOnlyWithoutReason());
     if (view.phase === 'settle') {
       const { groups, layers } = view;
-      this.settlement = new Settlement({ groups, layers, reasons: deps.me.settle_reasons, newId });
+      const rules = new Settlement({ groups, layers, reasons: me.settle_reasons, newId });
+      this.settling = new Settling(this, { rules, onChange: deps.onChange });
     }
     this.lease = new LeaseKeeper({
-      everyMs: deps.me.heartbeat_seconds * 1000,
+      everyMs: me.heartbeat_seconds * 1000,
       beat: (token) => deps.api.heartbeat(this.id, { tab: deps.tab, token }),
       onChange: () => deps.onChange('lease'),
       onLost: (error) => this.lose(error, { told: false }),
@@ -56,13 +63,13 @@ export class CaseSession {
       savedAt: view.draft?.saved_at ?? null,
       make: () => this.document(),
       post: (body) => this.#saveAtServer(body),
-      keep: (document, rev) => this.#keepHere(document, rev),
-      forget: () => this.#forgetHere(),
+      keep: (document, rev) => this.#kept.put(document, { rev }),
+      forget: () => this.#kept.remove(),
       onState: () => deps.onChange('saved'),
       onRefused: (error) => this.lose(error),
       clock: deps.clock,
     });
-    this.#listenTo(this.#freshEditor());
+    this.#listenTo(freshEditor(view, this.#given()));
   }
 
   /** The session with the newest of what was saved, here or at the server, in it. */
@@ -114,44 +121,6 @@ export class CaseSession {
     this.#edited();
   }
 
-  /** Settle `group` by a choice; false if that choice does not exist. */
-  choose(group, choice) {
-    if (!this.editable || !this.settlement.can(group, choice)) return false;
-    this.editor.replaceAll(this.settlement.choose(this.editor.boxes, group, choice));
-    this.editor.select(this.entryOf(group).box.id);
-    return true;
-  }
-
-  entryOf(group) {
-    return this.settlement.read(this.editor.boxes).entries.find((entry) => entry.group === group);
-  }
-
-  /** The group that the keys are about; its box is selected, if it has one. */
-  goTo(group) {
-    this.group = group;
-    const { box } = this.entryOf(group);
-    this.editor.select(box?.id ?? null);
-    this.#deps.onChange('select');
-  }
-
-  /** A new box over boxes of an open group is the answer to it, in the same step of the history. */
-  drawn(id) {
-    if (!this.editable || !this.settlement) return;
-    const { editor, settlement } = this;
-    const box = editor.get(id);
-    const others = editor.boxes.filter((each) => each.id !== id);
-    const group = settlement.groupUnder(others, box);
-    if (group === null) return;
-    editor.undo();
-    editor.add(box.box, box.class_id, { id, ...settlement.asAnswerTo(group) });
-    this.group = group;
-  }
-
-  setGroupReason(group, code) {
-    if (!this.editable) return;
-    this.editor.replaceAll(this.settlement.withReason(this.editor.boxes, group, code));
-  }
-
   /** Hold still while the answer is on its way; `false` lets the editing go on. */
   freeze(frozen = true) {
     this.frozen = frozen;
@@ -184,25 +153,23 @@ export class CaseSession {
   }
 
   settledAnswer() {
-    const answer = this.settlement.answer(this.editor.boxes, { reason: this.reason });
+    const answer = this.settling.rules.answer(this.editor.boxes, { reason: this.reason });
     return { ...answer, comment: this.comment, active_seconds: this.#active.seconds };
   }
 
   /** Answered: no copy is needed any more. */
   async finished() {
     this.stop();
-    const { me, copies } = this.#deps;
-    const left = await copies.of(me.pseudonym, this.id).catch(() => []);
-    await Promise.allSettled(left.map((copy) => copies.remove(copy)));
+    await this.#kept.removeAll();
   }
 
   /** Leave it for later, and free for others; its draft was saved before. */
   async leave() {
-    const held = this.held();
+    const { held } = this.lease;
     this.stop();
-    if (held.token === null) return;
+    if (!held) return;
     try {
-      await this.#deps.api.release(this.id, held);
+      await this.#deps.api.release(this.id, this.held());
     } catch {
       // It runs out by itself in some minutes.
     }
@@ -216,7 +183,6 @@ export class CaseSession {
   lose(error, { told = true } = {}) {
     if (this.lost || this.#closed) return;
     const unsaved = this.saver.dirty;
-    const held = this.held();
     this.editor.cancel();
     const document = this.document();
     this.lost = { code: error.code, text: error.message, hint: error.hint, unsaved };
@@ -225,9 +191,9 @@ export class CaseSession {
     this.#active.stop();
     this.editor.readOnly = true;
     if (unsaved) {
-      this.#keepHere(document, 0);
+      this.#kept.put(document, { rev: 0, orphaned: true });
       // It is refused, and kept beside the draft of whoever holds the case now.
-      if (!told) this.#deps.api.draft(this.id, { ...held, rev: 1, document }).catch(() => {});
+      if (!told) this.#deps.api.draft(this.id, { ...this.held(), rev: 1, document }).catch(() => {});
     }
     this.#deps.onChange('lost');
   }
@@ -243,15 +209,16 @@ export class CaseSession {
   /** Put a kept edit back: with its history where there is nothing else yet, else as one step. */
   async bringBack(offer) {
     if (!this.editable) return false;
-    const { editor, comment = '', reason = null } = offer.document;
+    const kept = this.#editorFrom(offer.document);
     if (this.#count === 0 && this.restored === null) {
-      this.#listenTo(Editor.fromDocument(editor, this.#editorOptions()));
+      this.#listenTo(kept);
       this.#deps.onChange('load');
     } else {
-      this.editor.replaceAll(editor.boxes);
+      this.editor.replaceAll(kept.boxes);
     }
     this.#comesFrom(offer.document);
-    if (comment) this.comment = comment;
+    const { comment, reason } = offer.document;
+    this.comment = comment || this.comment;
     this.reason = reason ?? this.reason;
     this.restored = 'recovered';
     this.#edited();
@@ -263,33 +230,19 @@ export class CaseSession {
   async discard(offer) {
     this.offers = this.offers.filter((each) => each !== offer);
     this.#deps.onChange('lost');
-    if (offer.copy) await this.#deps.copies.remove(offer.copy);
+    if (offer.copy) await this.#kept.remove(offer.copy);
     if (offer.id) await this.#deps.api.discardDraft(offer.id);
   }
 
   // How it is done
 
-  #editorOptions() {
-    const { image, phase, layers, annotation } = this.view;
-    return {
-      width: image.width,
-      height: image.height,
-      classes: this.#deps.me.classes,
-      phase,
-      detections: phase === 'first' ? layers.model : [],
-      boxes: phase === 'settle' ? this.settlement.start() : doneBoxes(annotation ?? layers.first),
-      readOnly: !this.editable,
-    };
+  #given() {
+    const { classes } = this.#deps.me;
+    return { classes, settlement: this.settling?.rules, readOnly: !this.editable };
   }
 
-  #freshEditor() {
-    const options = this.#editorOptions();
-    const { phase, annotation, layers } = this.view;
-    if (phase !== 'first' || !annotation) return new Editor(options);
-    // Reopened: it begins with what was settled before.
-    const boxes = reopenedBoxes(annotation, layers.model);
-    const document = { version: 1, phase, boxes, selected: null, undo: [], redo: [] };
-    return Editor.fromDocument(document, options);
+  #editorFrom({ editor }) {
+    return Editor.fromDocument(editor, editorOptions(this.view, this.#given()));
   }
 
   #listenTo(editor) {
@@ -315,12 +268,11 @@ export class CaseSession {
 
   async #restore() {
     const { view } = this;
-    const { me, copies } = this.#deps;
     const mine = view.lease !== null;
     const choice = chooseDraft({
       server: view.draft,
       recovered: view.recovered ?? [],
-      locals: mine ? await copies.of(me.pseudonym, this.id).catch(() => []) : [],
+      locals: mine ? await this.#kept.all() : [],
       phase: view.phase,
     });
     this.offers = choice.offers;
@@ -335,14 +287,14 @@ export class CaseSession {
       this.#count += 1;
       this.saver.changed();
     }
-    for (const copy of choice.obsolete.copies) copies.remove(copy).catch(() => {});
+    for (const copy of choice.obsolete.copies) this.#kept.remove(copy);
     for (const id of choice.obsolete.recovered) this.#deps.api.discardDraft(id).catch(() => {});
   }
 
   #take(document) {
     if (document === null) return false;
     try {
-      this.#listenTo(Editor.fromDocument(document.editor, this.#editorOptions()));
+      this.#listenTo(this.#editorFrom(document));
     } catch {
       return false; // of another version of the page, or of other boxes: it stays where it is
     }
@@ -362,62 +314,8 @@ export class CaseSession {
     if (!this.#closed && saved.lease && this.lease.held) this.lease.renewed(saved.lease);
     return saved;
   }
-
-  #copyOf(document, rev) {
-    const { me, wallClock } = this.#deps;
-    return {
-      who: me.pseudonym,
-      caseId: this.id,
-      by: this.#me,
-      rev,
-      at: wallClock(),
-      orphaned: this.lost !== null,
-      document,
-    };
-  }
-
-  async #keepHere(document, rev) {
-    try {
-      await this.#deps.copies.put(this.#copyOf(document, rev));
-    } catch {
-      // No room, or a private window: the server's draft is what remains.
-    }
-  }
-
-  async #forgetHere() {
-    try {
-      await this.#deps.copies.remove(this.#copyOf({}, 0));
-    } catch {
-      // As above.
-    }
-  }
 }
 
 function readOnlyWithoutReason() {
   return { code: 'read_only', text: 'This case is only to be read.', can_take_over: false };
-}
-
-function doneBoxes(boxes) {
-  return (boxes ?? []).map((box) => ({ ...box, status: box.origin === 'added' ? 'added' : 'accepted' }));
-}
-
-function reopenedBoxes(annotation, detections) {
-  const known = new Map(detections.map((detection) => [detection.id, detection]));
-  const boxes = annotation.map((box) => {
-    const detection = known.get(box.detection_id);
-    known.delete(box.detection_id);
-    const { id, confidence = null } = detection ?? {};
-    // Without a status the editor reads it off the detection.
-    return { id: newId(), box: box.box, class_id: box.class_id, detection_id: id ?? null, confidence };
-  });
-  const left = [...known.values()].map(({ id, box, class_id, confidence }) => ({
-    id: newId(),
-    box,
-    class_id,
-    confidence,
-    detection_id: id,
-    status: 'rejected',
-    origin: 'model',
-  }));
-  return [...boxes, ...left];
 }

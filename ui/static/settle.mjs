@@ -208,9 +208,8 @@ export class Settlement {
     const dropped = box.status === 'rejected';
     const reason = box.reason ?? this.defaultReason(group, { dropped });
     if (dropped) return { ...base, dropped, how: 'dropped', reason };
-    if (box.how === 'merged' && same(box, this.#mean(group))) {
-      return { ...base, dropped, how: 'merged', reason };
-    }
+    // The editor says "redrawn" of a merged box as soon as it is touched.
+    if (box.how === 'merged') return { ...base, dropped, how: 'merged', reason };
     // The one that was picked stands first among the sources; it may have a twin.
     const alike = this.members(group).filter((member) => same(box, member.box));
     const picked = alike.find((member) => member.box.id === box.sources[0]) ?? alike[0];

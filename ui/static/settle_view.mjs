@@ -18,72 +18,72 @@ export class SettleView {
     this.#canvas = desk.canvas;
     host.append(this.#frame);
     this.#canvas.on('view', () => this.#placeFrame());
-    this.#canvas.on('drawn', (id) => this.#session?.drawn(id));
+    this.#canvas.on('drawn', (id) => this.#settling?.drawn(id));
     this.#canvas.on('focused', (focused) => (this.#letTabGo &&= !focused));
     this.#canvas.element.addEventListener('click', (event) => this.#click(event));
   }
 
-  get #session() {
-    const { session } = this.#desk.flow;
-    return session?.phase === 'settle' ? session : null;
+  get #settling() {
+    return this.#desk.flow.session?.settling ?? null;
+  }
+
+  get #editor() {
+    return this.#desk.flow.session.editor;
   }
 
   /** Whether the action was one of ours, and meant something; null if it is the canvas's. */
   act(action) {
-    const session = this.#session;
-    const { group, editor } = session;
     if (action === 'next-box') return this.#step(1);
     if (action === 'previous-box') return this.#step(-1);
     if (action === 'model-layer') return this.#desk.toggleLayer('model') ?? true;
     if (action === 'leave') return this.#leave();
-    const selected = editor.get(editor.selected);
-    const extra = selected && !this.#isGroups(selected);
+    const selected = this.#editor.get(this.#editor.selected);
+    const extra = selected && this.#settling.groupOf(selected) === null;
     if (['delete', 'reject'].includes(action) && extra) return null;
     const choice = action === 'delete' ? 'drop' : CHOICE_OF[action];
     if (!choice) return null;
+    const { group } = this.#settling;
     if (group === null) this.#desk.announce('No difference is chosen: Tab goes to the next one');
     else this.choose(group, choice);
     return true;
   }
 
   choose(group, choice) {
-    const session = this.#session;
-    session.group = group;
-    if (!session.editable) this.#desk.announce('This case is read-only');
-    else if (!session.choose(group, choice)) this.#desk.announce('There is no such box here');
-    else {
-      const { open, settled, total } = session.settlement.read(session.editor.boxes);
-      this.#desk.announce(open.length ? `${settled} of ${total} settled` : 'All settled: Ctrl+Enter hands in');
+    if (!this.#desk.flow.session.editable) this.#desk.announce('This case is read-only');
+    else if (!this.#settling.choose(group, choice)) {
+      this.#desk.announce('There is no such box here');
+    } else {
+      const { open, settled, total } = this.#settling.read();
+      const all = 'All settled: Ctrl+Enter hands in';
+      this.#desk.announce(open.length ? `${settled} of ${total} settled` : all);
     }
   }
 
   goTo(group) {
-    const session = this.#session;
-    session.goTo(group);
-    const ids = session.settlement.members(group).map(idOnCanvas);
+    this.#settling.goTo(group);
+    const ids = this.#settling.rules.members(group).map(idOnCanvas);
     if (!ids.every((id) => this.#canvas.shows(id))) this.#canvas.centreOn(ids[0]);
     this.#desk.announce(shortWords(group));
   }
 
+  /** Something was edited, selected or loaded. */
   update() {
-    const session = this.#session;
-    if (!session) {
-      show(this.#frame, false);
-      return;
+    const settling = this.#settling;
+    if (settling) {
+      const selected = this.#editor.get(this.#editor.selected);
+      if (selected) settling.group = settling.groupOf(selected);
+      this.#canvas.setLayers(this.#layers());
     }
-    const selected = session.editor.get(session.editor.selected);
-    if (selected) session.group = this.#isGroups(selected) ? session.settlement.groupOf(selected) : null;
-    this.#canvas.setLayers(this.#layers(session));
     this.#placeFrame();
   }
 
-  /** Settled groups show what they became; their three boxes come back while they are the current one. */
-  #layers(session) {
-    const { entries } = session.settlement.read(session.editor.boxes);
-    const shown = entries.filter((entry) => !entry.settled || entry.group === session.group);
-    const members = shown.flatMap(({ group }) =>
-      session.settlement.members(group).map((member) => ({ ...member, group })),
-    );
+  /** What is settled shows what it became; its three boxes come back while it is the current group. */
+  #layers() {
+    const { rules, group: current } = this.#settling;
+    const { entries } = this.#settling.read();
+    const members = entries
+      .filter(({ settled, group }) => !settled || group === current)
+      .flatMap(({ group }) => rules.members(group).map((member) => ({ ...member, group })));
     return LAYERS.map((name) => ({
       name,
       visible: this.#desk.layersShown[name],
@@ -93,62 +93,54 @@ export class SettleView {
     }));
   }
 
-  #isGroups(box) {
-    const { settlement, editor } = this.#session;
-    return settlement.read(editor.boxes).entries.some((entry) => entry.box === box);
-  }
-
-  /** Open differences first, in their order; once all are settled, every one. */
+  /** Open differences in their order; once all are settled, every difference, or else every group. */
   #step(by) {
-    const session = this.#session;
     if (this.#letTabGo) return false;
-    const { entries, open } = session.settlement.read(session.editor.boxes);
-    const differing = entries.filter((entry) => !entry.group.agree).map((entry) => entry.group);
-    const tour = open.length ? open : differing.length ? differing : session.settlement.groups;
-    if (tour.length === 0) return false;
-    const all = session.settlement.groups;
-    const from = all.indexOf(session.group);
-    const ahead = tour.filter((group) => (by > 0 ? all.indexOf(group) > from : all.indexOf(group) < from));
+    const { groups } = this.#settling.rules;
+    const { open } = this.#settling.read();
+    const differing = groups.filter((group) => !group.agree);
+    const tour = [open, differing, groups].find((some) => some.length > 0);
+    if (!tour) return false;
+    const from = groups.indexOf(this.#settling.group);
+    const ahead = tour.filter((group) => (groups.indexOf(group) - from) * by > 0);
     const next = by > 0 ? (ahead[0] ?? tour[0]) : (ahead.at(-1) ?? tour.at(-1));
     this.goTo(next);
     return true;
   }
 
   #leave() {
-    const session = this.#session;
-    if (this.#canvas.tool === 'draw' || session.editor.isOpen) return null;
-    if (session.group !== null || session.editor.selected !== null) {
-      session.group = null;
-      session.editor.select(null);
+    if (this.#canvas.tool === 'draw' || this.#editor.isOpen) return null;
+    if (this.#settling.group !== null || this.#editor.selected !== null) {
+      this.#settling.group = null;
+      this.#editor.select(null);
       this.update();
       this.#desk.render();
-      return true;
+    } else {
+      this.#letTabGo = true;
+      this.#desk.announce('Tab leaves the image');
     }
-    this.#letTabGo = true;
-    this.#desk.announce('Tab leaves the image');
     return true;
   }
 
   /** A click on a layer's box, where no final box is, chooses its group: the smallest one. */
   #click({ offsetX: x, offsetY: y }) {
-    const session = this.#session;
-    if (!session || session.editor.selected !== null || this.#canvas.tool === 'draw') return;
-    const hits = this.#layers(session)
+    if (!this.#settling || this.#editor.selected !== null || this.#canvas.tool === 'draw') return;
+    const hits = this.#layers()
       .filter((layer) => layer.visible)
       .flatMap((layer) => layer.boxes)
       .map((box) => ({ box, on: this.#canvas.screenBox(box.id) }))
       .filter(({ on: [x1, y1, x2, y2] }) => x >= x1 && x <= x2 && y >= y1 && y <= y2)
       .sort((a, b) => areaOf(a.on) - areaOf(b.on));
-    if (hits.length > 0) session.goTo(hits[0].box.group);
+    if (hits.length > 0) this.#settling.goTo(hits[0].box.group);
   }
 
   #placeFrame() {
-    const session = this.#session;
-    const group = session?.group ?? null;
+    const group = this.#settling?.group ?? null;
     show(this.#frame, group !== null);
     if (group === null) return;
-    const ids = [...session.settlement.members(group).map(idOnCanvas), session.entryOf(group).box?.id];
-    const boxes = ids.map((id) => id && this.#canvas.screenBox(id)).filter(Boolean);
+    const members = this.#settling.rules.members(group).map(idOnCanvas);
+    const ids = [...members, this.#settling.entryOf(group).box?.id].filter(Boolean);
+    const boxes = ids.map((id) => this.#canvas.screenBox(id)).filter(Boolean);
     const side = (index, pick) => pick(...boxes.map((box) => box[index]));
     const [left, top] = [0, 1].map((index) => side(index, Math.min) - FRAME_PX[index]);
     const [right, bottom] = [2, 3].map((index) => side(index, Math.max) + FRAME_PX[index]);

@@ -22,7 +22,7 @@ const ORIGIN = {
 
 export function createBoxes(desk) {
   const { flow, me } = desk;
-  const heading = el('h3', { text: 'Boxes' });
+  const heading = el('h2', { text: 'Boxes' });
   const about = el('span', { class: 'sl-quiet', testid: 'box-count' });
   const list = el('div', {
     class: 'sl-list',

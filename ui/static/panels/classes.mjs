@@ -7,7 +7,7 @@ const KEYED = 10;
 
 export function createClasses(desk) {
   const { flow, canvas, me } = desk;
-  const heading = el('h3', { text: 'Class' });
+  const heading = el('h2', { text: 'Class' });
   const about = el('span', { class: 'sl-quiet' });
   const items = me.classes.map(({ id, name }, index) => {
     const element = el(

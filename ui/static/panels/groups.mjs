@@ -54,7 +54,7 @@ export function createGroups(desk) {
     'section',
     { class: 'sl-panel sl-groups', 'aria-label': 'Differences' },
     el('div', { class: 'sl-tools', role: 'group', 'aria-label': 'Layers' }, ...toggles),
-    el('div', { class: 'sl-heading' }, el('h3', { text: 'Differences' }), progress),
+    el('div', { class: 'sl-heading' }, el('h2', { text: 'Differences' }), progress),
     bar,
     el('div', { class: 'sl-scroll' }, list, fold),
     el('div', { class: 'sl-overall' }, el('label', { htmlFor: overall.id, text: 'Reason for all' }), overall),
@@ -64,7 +64,7 @@ export function createGroups(desk) {
     const { session } = flow;
     element.hidden = session?.phase !== 'settle';
     if (element.hidden) return;
-    const read = session.settlement.read(session.editor.boxes);
+    const read = session.settling.read();
     toggles.forEach((toggle, index) => {
       const layer = Object.keys(LAYER_NAMES)[index];
       toggle.setAttribute('aria-pressed', String(desk.layersShown[layer]));
@@ -80,8 +80,8 @@ export function createGroups(desk) {
     show(fold, agreeing.length > 0);
     say(summary, `${agreeing.length} ${agreeing.length === 1 ? 'agrees' : 'agree'}`);
     keyed(agreed, agreeing, (entry) => entry.group.id, makeRow, fillRow);
-    if (agreeing.some((entry) => entry.group === session.group)) fold.open = true;
-    const derived = session.settlement.overallReason(session.editor.boxes);
+    if (agreeing.some((entry) => entry.group === session.settling.group)) fold.open = true;
+    const derived = session.settling.rules.overallReason(session.editor.boxes);
     const text = reasons.find(([code]) => code === derived)?.[1] ?? derived;
     fill(overall, [['', `Auto: ${text}`], ...reasons], session.reason ?? '');
     overall.disabled = !session.editable;
@@ -133,7 +133,7 @@ export function createGroups(desk) {
   function fillRow(node, entry, index) {
     const { session } = flow;
     const { group, box } = entry;
-    const current = group.extra ? session.editor.selected === box.id : session.group === group;
+    const current = group.extra ? session.editor.selected === box.id : session.settling.group === group;
     const settled = group.extra || entry.settled;
     node.setAttribute('aria-current', String(current));
     Object.assign(node.dataset, { settled: String(settled), choice: choiceOf(entry), group: group.id });
@@ -148,11 +148,11 @@ export function createGroups(desk) {
     show(body, current);
     if (!current) return;
     for (const choice of body.querySelectorAll('[data-choice]')) {
-      choice.disabled = !session.editable || !session.settlement.can(group, choice.dataset.choice);
+      choice.disabled = !session.editable || !session.settling.rules.can(group, choice.dataset.choice);
       choice.setAttribute('aria-pressed', String(choiceOf(entry) === choice.dataset.choice));
     }
     const select = body.querySelector('select');
-    const value = group.extra ? (box.reason ?? session.settlement.defaultReason(null)) : entry.reason;
+    const value = group.extra ? (box.reason ?? session.settling.rules.defaultReason(null)) : entry.reason;
     fill(select, settled ? reasons : [['', 'Choose first'], ...reasons], value ?? '');
     select.disabled = !session.editable || !settled;
   }

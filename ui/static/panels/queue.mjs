@@ -11,11 +11,11 @@ export function queueDialog(desk, open) {
   const about = el('span', { class: 'sl-quiet', testid: 'queue-total', role: 'status' });
   const body = el('tbody', null);
   const more = button('Show more', { run: () => load(cursor), testid: 'queue-more' });
-  const columns = ['Why it is here', 'Uncertainty', 'Model', 'Since', ''];
+  const columns = ['Why it is here', 'Uncertainty', 'Model', 'Since'];
   const table = el(
     'table',
     { class: 'sl-table' },
-    el('thead', null, el('tr', null, ...columns.map((text) => el('th', { scope: 'col', text })))),
+    el('thead', null, el('tr', null, ...columns.map((text) => el('th', { scope: 'col', text })), el('td', null))),
     body,
   );
   const { dialog, close } = open(
