@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -49,6 +50,7 @@ FILTERS = {
 }
 IN_THE_WAY = 50  # of each order: held by others, and as many skipped
 Rows = dict[str, dict[str, float]]
+Database = Callable[[], AbstractContextManager[str]]
 Result = TypeVar("Result")
 
 
@@ -88,10 +90,10 @@ def main() -> None:
     Console(width=110).print(table)
 
 
-def _databases(url: str | None) -> dict[str, Callable[[], AbstractContextManager[str]]]:
+def _databases(url: str | None) -> dict[str, Database]:
     if url is not None:
         return {url.partition(":")[0]: lambda: nullcontext(url)}
-    databases = {"SQLite": _sqlite}
+    databases: dict[str, Database] = {"SQLite": _sqlite}
     if postgres.is_there():
         databases["PostgreSQL"] = postgres.server
     else:
@@ -124,7 +126,7 @@ def _measure(engine: Engine) -> Rows:
         )
     for order in Order:
         rows[f"a page of 50: second, {order}"] = _timed(
-            lambda order=order: desk.page(CaseState.SECOND, order, Filters(), actor=ACTOR)
+            partial(desk.page, CaseState.SECOND, order, Filters(), actor=ACTOR)
         )
         rows[f"100 pages on: first, {order}"] = _deep_pages(desk, order)
     rows["counts of all states"] = _timed(lambda: desk.counts(ACTOR))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -122,15 +122,21 @@ class FinalBox:
 
 
 def final_box(
-    id: str, box: Box, class_id: int, detection_id: str | None, prediction: Prediction
+    id: str,
+    box: Box,
+    class_id: int,
+    detection_id: str | None,
+    prediction: Prediction,
+    lineage: Lineage | None = None,
 ) -> FinalBox:
     """The final box with the origin that is true. Raises `InvalidAnswer` for a detection that the
     prediction has not."""
     if detection_id is None:
-        return FinalBox(id, box, class_id, Origin.ADDED)
+        return FinalBox(id, box, class_id, Origin.ADDED, None, lineage)
     for detection in prediction.detections:
         if detection.id == detection_id:
-            return FinalBox.from_detection(id, box, class_id, detection)
+            made = FinalBox.from_detection(id, box, class_id, detection)
+            return replace(made, lineage=lineage)
     raise InvalidAnswer(f"Detection {detection_id} is unknown.")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from loop.agreement import AgreementSettings
+from loop.annotating import check_blind
 from loop.cases import Annotation, BlindReview, Case, Skip, Source
 from loop.corrections import FinalBox, digest_of_boxes
 from loop.drafts import Submission
@@ -18,7 +19,6 @@ from loop.review import (
     SecondAnswer,
     answer_first,
     answer_second,
-    check_blind,
 )
 from loop.settling import Layers, SettledAnswer, check_settled
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from loop.access import Permission, require
 from loop.agreement import Agreement, AgreementSettings, Reason, compare_with_model
+from loop.annotating import check_blind, check_classes, classes_of, settle
 from loop.cases import Annotation, Case, CaseState, SecondReview, Source
 from loop.corrections import (
     Correction,
     Dropped,
     FinalBox,
-    Origin,
     check_boxes,
     check_origins,
     digest_of_boxes,
@@ -20,7 +19,6 @@ from loop.corrections import (
 from loop.errors import CaseDone, Conflict, InvalidAnswer, OwnCase
 from loop.events import Actor, Event, new_id, now
 from loop.holding import refuse_if_held
-from loop.images import Image
 from loop.ports import UnitOfWork, UnitsOfWork
 
 
@@ -128,7 +126,7 @@ def answer_first(
         case,
         first_reviewer=actor.pseudonym,
         disagreement=agreement.disagreement,
-        classes=_classes_of(case, answer.boxes),
+        classes=classes_of(case, answer.boxes),
     )
     annotation = None
     if agreement.needs_second_review:
@@ -136,7 +134,7 @@ def answer_first(
         moved = replace(answered, state=CaseState.SECOND, reasons=codes)
         uow.cases.move(moved, expected=case.state)
     else:
-        annotation = _settle(uow, answered, answer.boxes, Source.FIRST, (), submitted)
+        annotation = settle(uow, answered, answer.boxes, Source.FIRST, (), submitted)
     return FirstOutcome(correction, agreement, annotation)
 
 
@@ -226,71 +224,5 @@ def answer_second(uow: UnitOfWork, case: Case, answer: SecondAnswer, *, actor: A
         reason=answer.reason,
     )
     uow.record(submitted)
-    settled = replace(case, classes=_classes_of(case, answer.final))
-    return _settle(uow, settled, answer.final, Source.SECOND, (first.reviewer,), submitted)
-
-
-def check_blind(uow: UnitOfWork, boxes: Sequence[FinalBox], image: Image) -> None:
-    """Raise `InvalidAnswer` unless these may have been drawn on the image alone."""
-    check_boxes(boxes, image.width, image.height)
-    check_classes(uow, boxes)
-    if any(box.origin is not Origin.ADDED or box.lineage for box in boxes):
-        raise InvalidAnswer("A blind box cannot come from a detection, which was not shown.")
-
-
-def _settle(
-    uow: UnitOfWork,
-    case: Case,
-    boxes: Sequence[FinalBox],
-    source: Source,
-    earlier_reviewers: Sequence[str],
-    cause: Event,
-) -> Annotation:
-    before = uow.annotations.latest_of(case.image_id)
-    annotation = Annotation(
-        id=new_id(),
-        image_id=case.image_id,
-        version=before.version + 1 if before else 1,
-        case_id=case.id,
-        source=source,
-        boxes=tuple(boxes),
-        reviewers=(*earlier_reviewers, cause.actor.pseudonym),
-        created_at=now(),
-    )
-    uow.annotations.add(annotation)
-    uow.cases.move(replace(case, state=CaseState.SETTLED), expected=case.state)
-    uow.leases.forget(case.id)
-    uow.record(
-        Event(
-            type="annotation.settled",
-            actor=cause.actor,
-            subject={
-                "image_id": case.image_id,
-                "review_id": case.id,
-                "annotation_id": annotation.id,
-                "boxes_sha256": digest_of_boxes(boxes),
-            },
-            details={
-                "boxes": len(boxes),
-                "source": source.value,
-                "version": annotation.version,
-            },
-            cause=cause.id,
-        )
-    )
-    return annotation
-
-
-def _classes_of(case: Case, boxes: Sequence[FinalBox]) -> tuple[int, ...]:
-    return tuple(sorted({*case.classes, *(box.class_id for box in boxes)}))
-
-
-def check_classes(uow: UnitOfWork, boxes: Sequence[FinalBox]) -> None:
-    """Raise `InvalidAnswer` for a class that does not exist."""
-    classes = uow.classes.get()
-    for box in boxes:
-        if box.class_id >= len(classes):
-            raise InvalidAnswer(
-                f"Box {box.id} has class {box.class_id}, which does not exist.",
-                hint=f"Classes are 0 to {len(classes) - 1}: {', '.join(classes)}.",
-            )
+    settled = replace(case, classes=classes_of(case, answer.final))
+    return settle(uow, settled, answer.final, Source.SECOND, (first.reviewer,), submitted)

@@ -14,6 +14,8 @@ from loop.errors import LoopError
 from ui.gate import person_of
 
 Handler = Callable[..., Any]
+# What `guard` is: tabs take it as an argument, so that a test may put another in its place.
+Guard = Callable[[Permission, Handler], Handler]
 # Marks what `guard` made, for the test that looks at every handler of the app.
 GUARDED = "__second_look_permission__"
 

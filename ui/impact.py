@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -20,12 +20,10 @@ from store.tracking import Tracking
 from ui import impact_html as html
 from ui.before_after import gallery
 from ui.detection import look
-from ui.guard import Handler
+from ui.guard import Guard
 from ui.impact_figures import MOST_PAIRS, read_impact, read_pairs, read_promoted
 from ui.ticker import ticker
 from ui.training_html import area, heading, notice, quiet, sorry
-
-Guard = Callable[[Permission, Handler], Handler]
 
 _NONE_YET = (
     "No model was promoted yet. Once one is, this page shows what it does better, class by class, "

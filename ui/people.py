@@ -13,12 +13,10 @@ from loop.accounts import ASSIGNABLE_ROLES, Account, login_key, role_names
 from loop.errors import InvalidInput
 from loop.events import Actor, Role
 from loop.people import ManagePeople
-from ui.guard import Handler
+from ui.guard import Guard
 from ui.sessions import People
 from ui.ticker import ticker
 from ui.training_html import area, heading, quiet, table
-
-Guard = Callable[[Permission, Handler], Handler]
 
 _COLUMNS = ["Login", "Name", "Pseudonym", "Roles", "State", "Last sign-in (UTC)"]
 _ROLES = role_names(ASSIGNABLE_ROLES)

@@ -16,13 +16,11 @@ from loop.ports import UnitsOfWork
 from loop.progress import Done, Verdicts
 from loop.reliability import Reliability
 from ui import progress_plots as plots
-from ui.guard import Handler
+from ui.guard import Guard
 from ui.progress_figures import DAYS, Figures, read_figures
 from ui.ticker import ticker
 from ui.tiles import tiles
 from ui.training_html import Cell, area, heading, quiet, table
-
-Guard = Callable[[Permission, Handler], Handler]
 
 EVERYONE, MINE = "Everyone", "Only mine"
 _SOURCES = {

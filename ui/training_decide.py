@@ -181,12 +181,19 @@ class _Decide:
 
 
 def _menu(measured: list[Candidate], version: str | None) -> tuple[str | None, Any]:
-    """The version to show, the newest one unless another is chosen; and the menu."""
+    """The version to show, of those that wait for somebody the newest unless another is chosen;
+    and the menu."""
     versions = [candidate.ref.version for candidate in measured]
     if version not in versions:
-        version = versions[0] if versions else None
+        waiting = [each.ref.version for each in measured if _waits(each)]
+        version = next(iter([*waiting, *versions]), None)
     choices = [(label(candidate), candidate.ref.version) for candidate in measured]
     return version, gr.Dropdown(choices=choices, value=version)
+
+
+def _waits(candidate: Candidate) -> bool:
+    promotion = candidate.promotion
+    return promotion is not None and promotion.state in (*_MAY_DECIDE, *_MAY_PROMOTE)
 
 
 def _while_waiting(text: str) -> list[Any]:

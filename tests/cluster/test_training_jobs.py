@@ -18,7 +18,7 @@ from cluster.training_jobs import LocalTrainingJobs
 from loop.errors import Conflict, InvalidInput, Misconfigured, NotAllowed, NotFound
 from loop.events import Actor, Outcome, Role
 from store.audit_log import open_audit_log
-from store.settings import Settings
+from store.settings import Settings, load_settings
 from store.unit_of_work import open_units_of_work
 from ui.operations import Job, JobKind, JobState
 
@@ -335,6 +335,16 @@ def test_the_form_has_fields_where_there_is_no_workspace_yet(
     fields = {field.name: field.default for field in make(TELLS, settings=nowhere).defaults()}
     assert fields["EPOCHS"] == 50
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_the_workspace_s_setting_is_a_path_or_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SECONDLOOK_WORKSPACE", "here")
+    assert load_settings().workspace == tmp_path / "here"
+    monkeypatch.setenv("SECONDLOOK_WORKSPACE", "")
+    assert load_settings().workspace is None
 
 
 @pytest.mark.slow

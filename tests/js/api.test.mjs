@@ -41,18 +41,26 @@ test('a refusal keeps the words of the server', async () => {
   const { api } = apiThatGets(json({ error }, 409));
   await assert.rejects(api.heartbeat('c1', {}), (raised) => {
     assert.ok(raised instanceof Refused);
-    assert.deepEqual([raised.status, raised.code, raised.message, raised.hint], [409, 'stale_lease', 'Too late.', 'Open it again.']);
+    assert.deepEqual(
+      [raised.status, raised.code, raised.message, raised.hint],
+      [409, 'stale_lease', 'Too late.', 'Open it again.'],
+    );
     return true;
   });
 });
 
 test('a refusal without words of the server is still one', async () => {
   const { api } = apiThatGets(new Response('<h1>Oops</h1>', { status: 500 }));
-  await assert.rejects(api.counts(), (raised) => raised instanceof Refused && raised.status === 500);
+  await assert.rejects(
+    api.counts(),
+    (raised) => raised instanceof Refused && raised.status === 500,
+  );
 });
 
 test('401 is told to whoever asked and to the page', async () => {
-  const { api, state } = apiThatGets(json({ error: { code: 'signed_out', message: 'Sign in.' } }, 401));
+  const { api, state } = apiThatGets(
+    json({ error: { code: 'signed_out', message: 'Sign in.' } }, 401),
+  );
   await assert.rejects(api.draft('c1', {}), SignedOut);
   assert.equal(state.signedOut, 1);
 });
@@ -68,7 +76,10 @@ test('a gateway without a server behind it is no answer, one with words of ours 
     json({ error: { code: 'busy', message: 'Busy.' } }, 503),
   );
   await assert.rejects(api.counts(), Unreachable);
-  await assert.rejects(api.counts(), (raised) => raised instanceof Refused && raised.code === 'busy');
+  await assert.rejects(
+    api.counts(),
+    (raised) => raised instanceof Refused && raised.code === 'busy',
+  );
 });
 
 test('a request that hangs counts as unreachable', async () => {
@@ -91,7 +102,10 @@ test('a request that the page gave up is not called unreachable', async () => {
 });
 
 test('204 has no body, an image is a blob', async () => {
-  const { api, requests } = apiThatGets(new Response(null, { status: 204 }), new Response('pixels'));
+  const { api, requests } = apiThatGets(
+    new Response(null, { status: 204 }),
+    new Response('pixels'),
+  );
   assert.equal(await api.release('c1', {}), null);
   assert.equal(await (await api.image('/desk/images/i1')).text(), 'pixels');
   assert.equal(requests[1].url, '/app/desk/images/i1');

@@ -65,7 +65,10 @@ test('an edit during a save is saved after it, and only then is the copy forgott
   assert.equal(saver.dirty, true);
   assert.equal(log.forgotten, 0);
   await clock.pass(1_600);
-  assert.deepEqual(log.posts.map((post) => post.content), [1, 2]);
+  assert.deepEqual(
+    log.posts.map((post) => post.content),
+    [1, 2],
+  );
   assert.equal(log.forgotten, 1);
 });
 
@@ -73,14 +76,20 @@ test('each attempt has a higher rev than the one before', async () => {
   const { clock, log, edit } = saving([offline()], { rev: 4 });
   edit();
   await clock.pass(5_000);
-  assert.deepEqual(log.posts.map((post) => post.rev), [5, 6]);
+  assert.deepEqual(
+    log.posts.map((post) => post.rev),
+    [5, 6],
+  );
 });
 
 test('a server that has a later rev gets the document again, with one above it', async () => {
   const { clock, log, edit, saver } = saving([{ rev: 12, saved_at: 'old' }]);
   edit();
   await clock.pass(2_000);
-  assert.deepEqual(log.posts.map((post) => post.rev), [1, 13]);
+  assert.deepEqual(
+    log.posts.map((post) => post.rev),
+    [1, 13],
+  );
   assert.equal(saver.dirty, false);
 });
 
@@ -90,7 +99,10 @@ test('without a connection it says so and tries again, less and less often', asy
   await clock.pass(900);
   assert.equal(saver.state.kind, 'offline');
   await clock.pass(10_000);
-  assert.deepEqual(log.posts.map((post) => post.at), [800, 1_800, 3_800, 7_800]);
+  assert.deepEqual(
+    log.posts.map((post) => post.at),
+    [800, 1_800, 3_800, 7_800],
+  );
   assert.equal(saver.state.kind, 'saved');
 });
 
@@ -126,7 +138,9 @@ test('signed out, it waits to be told to try again', async () => {
 });
 
 test('what the server will not take is said in its words', async () => {
-  const { clock, edit, saver } = saving([new Refused(413, { code: 'too_large', message: 'Too large.' })]);
+  const { clock, edit, saver } = saving([
+    new Refused(413, { code: 'too_large', message: 'Too large.' }),
+  ]);
   edit();
   await clock.pass(800);
   assert.deepEqual([saver.state.kind, saver.state.message], ['refused', 'Too large.']);
@@ -136,7 +150,10 @@ test('flush saves now and resolves once all is there', async () => {
   const { log, edit, saver } = saving();
   edit();
   assert.equal(await saver.flush(), true);
-  assert.deepEqual(log.posts.map((post) => post.at), [0]);
+  assert.deepEqual(
+    log.posts.map((post) => post.at),
+    [0],
+  );
   assert.equal(await saver.flush(), true);
   assert.equal(log.posts.length, 1);
 });
@@ -150,7 +167,10 @@ test('flush waits for the save that is under way, and saves what came after it',
   const flushed = saver.flush();
   arrive({ rev: 1, saved_at: 'T' });
   assert.equal(await flushed, true);
-  assert.deepEqual(log.posts.map((post) => post.content), [1, 2]);
+  assert.deepEqual(
+    log.posts.map((post) => post.content),
+    [1, 2],
+  );
 });
 
 test('flush says when it could not', async () => {

@@ -52,10 +52,12 @@ export const ME = {
   lease_seconds: 300,
   heartbeat_seconds: 30,
   skip_reasons: [{ code: 'other', text: 'Another reason' }],
-  settle_reasons: ['agreed', 'boundary', 'class', 'missed', 'false_positive', 'other'].map((code) => ({
-    code,
-    text: code,
-  })),
+  settle_reasons: ['agreed', 'boundary', 'class', 'missed', 'false_positive', 'other'].map(
+    (code) => ({
+      code,
+      text: code,
+    }),
+  ),
 };
 
 export const DETECTIONS = [
@@ -66,7 +68,15 @@ export const DETECTIONS = [
 /** A case as the server shows it; `more` replaces parts of it. */
 export function viewOf(id = 'c1', more = {}) {
   return {
-    case: { id, state: 'first', work: 'first', reasons: [], model: 'm:1', created_at: '', reopens: null },
+    case: {
+      id,
+      state: 'first',
+      work: 'first',
+      reasons: [],
+      model: 'm:1',
+      created_at: '',
+      reopens: null,
+    },
     picked: 'order',
     image: { id: `image-${id}`, width: 640, height: 480, url: `/desk/images/${id}` },
     phase: 'first',
@@ -101,14 +111,31 @@ export class FakeApi {
   constructor(answers = {}) {
     this.answers = {
       counts: { first: 1, second: 0, reopened: 0, settled: 0 },
-      draft: (id, body) => ({ rev: body.rev, saved_at: 'T', lease: { token: body.token, expires_in: 300 } }),
+      draft: (id, body) => ({
+        rev: body.rev,
+        saved_at: 'T',
+        lease: { token: body.token, expires_in: 300 },
+      }),
       heartbeat: (id, body) => ({ lease: { token: body.token, expires_in: 300 } }),
       release: null,
       discardDraft: null,
       next: { case: null },
       ...answers,
     };
-    for (const name of ['counts', 'next', 'open', 'draft', 'heartbeat', 'release', 'submit', 'reveal', 'settle', 'skip', 'reopen', 'discardDraft']) {
+    for (const name of [
+      'counts',
+      'next',
+      'open',
+      'draft',
+      'heartbeat',
+      'release',
+      'submit',
+      'reveal',
+      'settle',
+      'skip',
+      'reopen',
+      'discardDraft',
+    ]) {
       this[name] = (...sent) => this.#answer(name, sent);
     }
   }

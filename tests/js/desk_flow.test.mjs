@@ -3,7 +3,16 @@ import { test } from 'node:test';
 
 import { Refused } from '../../ui/static/api.mjs';
 import { Flow } from '../../ui/static/flow.mjs';
-import { DETECTIONS, FakeApi, deps, lostTo, offline, readOnly, settled, viewOf } from './desk_fakes.mjs';
+import {
+  DETECTIONS,
+  FakeApi,
+  deps,
+  lostTo,
+  offline,
+  readOnly,
+  settled,
+  viewOf,
+} from './desk_fakes.mjs';
 
 const DONE = { outcome: { state: 'settled', reasons: [] }, next: viewOf('c2') };
 
@@ -35,9 +44,14 @@ async function started(...options) {
 }
 
 test('it begins with the next case of the queue, in the order that was chosen', async () => {
-  const memory = { caseId: null, choice: { work: 'second', order: 'oldest', class_id: 1, model: 'm:1' } };
+  const memory = {
+    caseId: null,
+    choice: { work: 'second', order: 'oldest', class_id: 1, model: 'm:1' },
+  };
   const { flow, api } = await started({}, { memory });
-  assert.deepEqual(api.sent('next'), [[{ work: 'second', order: 'oldest', class_id: 1, model: 'm:1', tab: 'tab1' }]]);
+  assert.deepEqual(api.sent('next'), [
+    [{ work: 'second', order: 'oldest', class_id: 1, model: 'm:1', tab: 'tab1' }],
+  ]);
   assert.equal(flow.session.id, 'c1');
   assert.equal(flow.image, 'ready');
 });
@@ -106,11 +120,16 @@ test('handing in sends the draft first, then the answer, and shows the case of t
   const { flow, api, answerAll, changed, said } = await started({ submit: DONE });
   answerAll();
   await flow.submit();
-  const names = api.calls.map(([name]) => name).filter((name) => ['draft', 'submit'].includes(name));
+  const names = api.calls
+    .map(([name]) => name)
+    .filter((name) => ['draft', 'submit'].includes(name));
   assert.deepEqual(names, ['draft', 'submit']);
   const [[id, body]] = api.sent('submit');
   assert.equal(id, 'c1');
-  assert.deepEqual([body.tab, body.token, body.key.length, body.next.work], ['tab1', 7, 32, 'first']);
+  assert.deepEqual(
+    [body.tab, body.token, body.key.length, body.next.work],
+    ['tab1', 7, 32, 'first'],
+  );
   assert.equal(flow.session.id, 'c2');
   assert.deepEqual([changed, said.at(-1)], [['c1'], 'Handed in: settled']);
 });
@@ -142,7 +161,10 @@ test('no box at all asks "No finding?" once', async () => {
   await flow.submit();
   assert.equal(flow.asking.kind, 'no_finding');
   await flow.submit();
-  assert.deepEqual([api.sent('submit')[0][1].no_finding, api.sent('submit')[0][1].boxes], [true, []]);
+  assert.deepEqual(
+    [api.sent('submit')[0][1].no_finding, api.sent('submit')[0][1].boxes],
+    [true, []],
+  );
 });
 
 test('pressing twice hands in once', async () => {
@@ -183,7 +205,9 @@ test('going on editing stops the tries; an edit then makes it another answer', a
 });
 
 test('what is refused for its content can be corrected', async () => {
-  const { flow, answerAll } = await started({ submit: new Refused(422, { message: 'No.', hint: 'Look.' }) });
+  const { flow, answerAll } = await started({
+    submit: new Refused(422, { message: 'No.', hint: 'Look.' }),
+  });
   answerAll();
   await flow.submit();
   assert.deepEqual([flow.error.text, flow.error.hint, flow.busy], ['No.', 'Look.', null]);
@@ -200,7 +224,12 @@ test('handing in a case that was lost says so and keeps the edits', async () => 
 
 test('nothing is handed in before the image is there', async () => {
   let arrive = null;
-  const screen = { show: () => new Promise((resolve) => (arrive = resolve)), changed: () => {}, announce: () => {}, caseChanged: () => {} };
+  const screen = {
+    show: () => new Promise((resolve) => (arrive = resolve)),
+    changed: () => {},
+    announce: () => {},
+    caseChanged: () => {},
+  };
   const { flow, api } = desk({ submit: DONE }, { screen });
   flow.start();
   await settled();
@@ -242,13 +271,18 @@ test('skipping passes the case on and goes on behind it', async () => {
 });
 
 test('next leaves the case as a draft, free for others, and goes on behind it', async () => {
-  const { flow, api, answerAll } = await started({ next: [{ case: viewOf('c1') }, { case: viewOf('c2') }] });
+  const { flow, api, answerAll } = await started({
+    next: [{ case: viewOf('c1') }, { case: viewOf('c2') }],
+  });
   answerAll();
   await flow.next();
   assert.equal(api.sent('next')[1][0].after, 'c1');
   assert.equal(flow.session.id, 'c2');
   assert.equal(api.sent('draft').length, 1);
-  assert.deepEqual(api.sent('release').map(([id]) => id), ['c1']);
+  assert.deepEqual(
+    api.sent('release').map(([id]) => id),
+    ['c1'],
+  );
 });
 
 test('next stays where it is if there is no other case', async () => {
@@ -296,7 +330,10 @@ test('other work takes a case of it, an order only changes what comes next', asy
   await flow.choose({ order: 'random' });
   assert.equal(api.sent('next').length, 1);
   await flow.choose({ work: 'second' });
-  assert.deepEqual([api.sent('next')[1][0].work, api.sent('next')[1][0].order], ['second', 'random']);
+  assert.deepEqual(
+    [api.sent('next')[1][0].work, api.sent('next')[1][0].order],
+    ['second', 'random'],
+  );
   assert.equal(memory.choice.work, 'second');
 });
 
@@ -321,31 +358,58 @@ test('the reply about a case that was left meanwhile is dropped', async () => {
 
 test('a blind review without a box asks once, then reveals', async () => {
   const blind = viewOf('c1', { phase: 'blind', layers: { model: [], first: [], second: [] } });
-  const { flow, api } = await started({ next: { case: blind }, reveal: { ...blind, phase: 'settle' } });
+  const { flow, api } = await started({
+    next: { case: blind },
+    reveal: { ...blind, phase: 'settle' },
+  });
   await flow.submit();
   assert.equal(flow.asking.kind, 'nothing_to_mark');
   await flow.submit();
-  assert.deepEqual(api.sent('reveal')[0][1], { tab: 'tab1', token: 7, boxes: [], active_seconds: 0 });
+  assert.deepEqual(api.sent('reveal')[0][1], {
+    tab: 'tab1',
+    token: 7,
+    boxes: [],
+    active_seconds: 0,
+  });
   assert.equal(flow.session.phase, 'settle');
 });
 
-const group = { id: 'g', model: 'd1', first: null, second: null, agree: false, differences: ['only_model'], text: '' };
+const group = {
+  id: 'g',
+  model: 'd1',
+  first: null,
+  second: null,
+  agree: false,
+  differences: ['only_model'],
+  text: '',
+};
 
 test('an open difference is shown, not handed in; settled, all of it is', async () => {
-  const view = viewOf('c1', { phase: 'settle', layers: { model: [DETECTIONS[0]], first: [], second: [] }, groups: [group] });
+  const view = viewOf('c1', {
+    phase: 'settle',
+    layers: { model: [DETECTIONS[0]], first: [], second: [] },
+    groups: [group],
+  });
   const { flow, api, goneTo } = await started({ next: { case: view }, settle: DONE });
   await flow.submit();
   assert.deepEqual([goneTo, api.sent('settle')], [['g'], []]);
   flow.session.settling.choose(flow.session.settling.rules.groups[0], 'model');
   await flow.submit();
   const [[, body]] = api.sent('settle');
-  assert.deepEqual(body.boxes.map(({ how, sources, detection_id }) => [how, sources, detection_id]), [['picked', ['d1'], 'd1']]);
+  assert.deepEqual(
+    body.boxes.map(({ how, sources, detection_id }) => [how, sources, detection_id]),
+    [['picked', ['d1'], 'd1']],
+  );
   assert.deepEqual([body.dropped, body.reason, body.key.length], [[], 'missed', 32]);
 });
 
 test('reopening opens the new version', async () => {
   const done = viewOf('c1', { phase: 'done', ...readOnly('case_done') });
-  const { flow, api, changed } = await started({ next: { case: done }, reopen: { case_id: 'c7' }, open: viewOf('c7') });
+  const { flow, api, changed } = await started({
+    next: { case: done },
+    reopen: { case_id: 'c7' },
+    open: viewOf('c7'),
+  });
   await flow.reopen('wrong class');
   assert.deepEqual(api.sent('reopen'), [['c1', { reason: 'wrong class' }]]);
   assert.deepEqual([flow.session.id, changed], ['c7', ['c7']]);

@@ -27,7 +27,11 @@ function kept(answers = []) {
 test('a heartbeat goes out every 30 seconds, with the token', async () => {
   const { clock, beats } = kept();
   await clock.pass(90_000);
-  assert.deepEqual(beats, [[30_000, 7], [60_000, 7], [90_000, 7]]);
+  assert.deepEqual(beats, [
+    [30_000, 7],
+    [60_000, 7],
+    [90_000, 7],
+  ]);
 });
 
 test('what is left comes from the server and the monotonic clock', async () => {
@@ -52,7 +56,10 @@ test('without a connection it tries again soon, and keeps counting down', async 
   assert.equal(lease.reached, false);
   assert.equal(lease.left, 266_000);
   await clock.pass(6_000);
-  assert.deepEqual(beats.map(([at]) => at), [30_000, 35_000, 40_000]);
+  assert.deepEqual(
+    beats.map(([at]) => at),
+    [30_000, 35_000, 40_000],
+  );
   assert.equal(lease.reached, true);
   assert.deepEqual(lost, []);
 });
@@ -76,7 +83,11 @@ test('back from the background, an overdue heartbeat goes out at once', async ()
   const clock = new FakeClock();
   const beats = [];
   // A throttled timer: it never fires by itself.
-  const timers = { now: clock.now, later: (fn, ms) => (ms > 0 ? null : clock.later(fn, ms)), cancel: clock.cancel };
+  const timers = {
+    now: clock.now,
+    later: (fn, ms) => (ms > 0 ? null : clock.later(fn, ms)),
+    cancel: clock.cancel,
+  };
   const beat = async (token) => (beats.push(token), { lease: { token, expires_in: 300 } });
   const lease = new LeaseKeeper({ everyMs: 30_000, beat, onLost: () => {}, clock: timers });
   lease.hold({ token: 7, expires_in: 300 });

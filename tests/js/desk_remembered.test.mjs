@@ -6,7 +6,10 @@ import { rememberedInTab } from '../../ui/static/remembered.mjs';
 
 function storage() {
   const items = new Map();
-  return { getItem: (key) => items.get(key) ?? null, setItem: (key, value) => items.set(key, value) };
+  return {
+    getItem: (key) => items.get(key) ?? null,
+    setItem: (key, value) => items.set(key, value),
+  };
 }
 
 test('a reload of the tab finds the case and the choice', () => {
@@ -46,7 +49,10 @@ test('copies are told apart by person, case and session, the latest first', asyn
   await put('p1', 'c1', 's2', 2);
   await put('p1', 'c2', 's1', 3);
   await put('p2', 'c1', 's1', 4);
-  assert.deepEqual((await copies.of('p1', 'c1')).map((copy) => copy.by), ['s2', 's1']);
+  assert.deepEqual(
+    (await copies.of('p1', 'c1')).map((copy) => copy.by),
+    ['s2', 's1'],
+  );
   await copies.remove({ who: 'p1', caseId: 'c1', by: 's2' });
   await copies.sweep(4);
   assert.deepEqual(await copies.of('p1', 'c1'), []);

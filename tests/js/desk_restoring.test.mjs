@@ -6,7 +6,8 @@ import { chooseDraft } from '../../ui/static/restoring.mjs';
 const made = (by, count, ...before) => ({ phase: 'first', by, stamps: [{ by, count }, ...before] });
 const server = (rev, document) => ({ rev, saved_at: 'T', document });
 const copy = (rev, document, more = {}) => ({ rev, at: 1, orphaned: false, document, ...more });
-const choose = (more) => chooseDraft({ server: null, recovered: [], locals: [], phase: 'first', ...more });
+const choose = (more) =>
+  chooseDraft({ server: null, recovered: [], locals: [], phase: 'first', ...more });
 
 test('without any draft nothing comes back', () => {
   const { restore, from, offers } = choose({});
@@ -41,7 +42,10 @@ test('a copy that another browser has overtaken is offered, not restored', () =>
   const mine = copy(2, made('a', 4));
   const found = choose({ server: server(9, made('b', 7)), locals: [mine] });
   assert.equal(found.from, 'server');
-  assert.deepEqual(found.offers.map((offer) => offer.copy), [mine]);
+  assert.deepEqual(
+    found.offers.map((offer) => offer.copy),
+    [mine],
+  );
 });
 
 test('an edit of a case that was lost meanwhile is offered, however new it is', () => {
@@ -57,14 +61,23 @@ test('what the server kept and what the browser kept is offered once', () => {
     recovered: [{ id: 'r', saved_at: 'T', document }],
     locals: [copy(0, document, { orphaned: true })],
   });
-  assert.deepEqual(found.offers.map((offer) => offer.id), ['r']);
+  assert.deepEqual(
+    found.offers.map((offer) => offer.id),
+    ['r'],
+  );
   assert.equal(found.obsolete.copies.length, 1);
 });
 
 test('of two, the one that contains the other is offered', () => {
   const mine = copy(0, made('a', 5), { orphaned: true });
-  const found = choose({ recovered: [{ id: 'r', saved_at: 'T', document: made('a', 4) }], locals: [mine] });
-  assert.deepEqual(found.offers.map((offer) => offer.copy), [mine]);
+  const found = choose({
+    recovered: [{ id: 'r', saved_at: 'T', document: made('a', 4) }],
+    locals: [mine],
+  });
+  assert.deepEqual(
+    found.offers.map((offer) => offer.copy),
+    [mine],
+  );
   assert.deepEqual(found.obsolete.recovered, []);
 });
 
@@ -82,7 +95,10 @@ test('a session after the loss does not pass for the one that lost', () => {
     server: server(3, made('b', 9, { by: 'a', count: 3 })),
     recovered: [{ id: 'r', saved_at: 'T', document: made('a', 4) }],
   });
-  assert.deepEqual(found.offers.map((offer) => offer.id), ['r']);
+  assert.deepEqual(
+    found.offers.map((offer) => offer.id),
+    ['r'],
+  );
 });
 
 test('drafts of another phase do not come back, and are left alone', () => {
@@ -99,5 +115,8 @@ test('drafts of another phase do not come back, and are left alone', () => {
 test('of several copies the latest comes back and the others are offered', () => {
   const found = choose({ locals: [copy(0, made('b', 1)), copy(0, made('a', 1))] });
   assert.equal(found.restore.by, 'b');
-  assert.deepEqual(found.offers.map((offer) => offer.document.by), ['a']);
+  assert.deepEqual(
+    found.offers.map((offer) => offer.document.by),
+    ['a'],
+  );
 });

@@ -2,7 +2,16 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { CaseSession } from '../../ui/static/session.mjs';
-import { DETECTIONS, FakeApi, deps, lostTo, offline, readOnly, settled, viewOf } from './desk_fakes.mjs';
+import {
+  DETECTIONS,
+  FakeApi,
+  deps,
+  lostTo,
+  offline,
+  readOnly,
+  settled,
+  viewOf,
+} from './desk_fakes.mjs';
 
 async function opened(view = viewOf(), given = deps()) {
   const session = await CaseSession.open(view, given);
@@ -24,7 +33,10 @@ test('an edit is in the browser at once, and at the server within two seconds', 
   assert.equal((await copies.of('p1', 'c1')).length, 1);
   await clock.pass(2_000);
   const [[id, body]] = api.sent('draft');
-  assert.deepEqual([id, body.tab, body.token, body.rev, body.document.phase], ['c1', 'tab1', 7, 1, 'first']);
+  assert.deepEqual(
+    [id, body.tab, body.token, body.rev, body.document.phase],
+    ['c1', 'tab1', 7, 1, 'first'],
+  );
   assert.deepEqual(await copies.of('p1', 'c1'), []);
 });
 
@@ -79,7 +91,10 @@ test('a case that was lost is read-only, and the edit that was not saved is kept
 });
 
 test('after a lost heartbeat the edit is sent once more, for the server to keep', async () => {
-  const api = new FakeApi({ heartbeat: lostTo('stale_lease'), draft: [offline(), lostTo('stale_lease')] });
+  const api = new FakeApi({
+    heartbeat: lostTo('stale_lease'),
+    draft: [offline(), lostTo('stale_lease')],
+  });
   const { session, clock, box } = await opened(viewOf(), deps({ api }));
   await clock.pass(29_100);
   session.editor.accept(box('d1').id);
@@ -88,7 +103,10 @@ test('after a lost heartbeat the edit is sent once more, for the server to keep'
   assert.equal(api.sent('draft').length, 2);
   const [, body] = api.sent('draft')[1];
   assert.equal(body.token, 7);
-  assert.equal(body.document.editor.boxes.some(({ status }) => status === 'accepted'), true);
+  assert.equal(
+    body.document.editor.boxes.some(({ status }) => status === 'accepted'),
+    true,
+  );
 });
 
 test('opened again, the lost edit is offered and not restored; brought back, it is saved', async () => {
@@ -155,7 +173,10 @@ test('the first answer accounts for every detection, and says what was accepted 
   const { session, box } = await opened();
   session.editor.reject(box('d1').id);
   const answer = session.firstAnswer({ escalate: false });
-  assert.deepEqual(answer.boxes.map((each) => [each.detection_id, each.box]), [['d2', DETECTIONS[1].box]]);
+  assert.deepEqual(
+    answer.boxes.map((each) => [each.detection_id, each.box]),
+    [['d2', DETECTIONS[1].box]],
+  );
   assert.deepEqual([answer.rejected, answer.no_finding, answer.bulk_accepted], [['d1'], false, 1]);
   assert.deepEqual(Object.keys(answer.boxes[0]).sort(), ['box', 'class_id', 'detection_id', 'id']);
 });
@@ -189,19 +210,36 @@ test('a reopened case begins with what was settled, every detection answered', a
     { id: 'a2', box: [300, 300, 340, 340], class_id: 1, origin: 'added', detection_id: null },
   ];
   const { session } = await opened(viewOf('c1', { annotation }));
-  assert.deepEqual(session.editor.boxes.map((box) => [box.detection_id, box.status]), [
-    ['d1', 'changed'],
-    [null, 'added'],
-    ['d2', 'rejected'],
-  ]);
+  assert.deepEqual(
+    session.editor.boxes.map((box) => [box.detection_id, box.status]),
+    [
+      ['d1', 'changed'],
+      [null, 'added'],
+      ['d2', 'rejected'],
+    ],
+  );
   assert.equal(session.editor.canUndo, false);
 });
 
-const group = { id: 'g', model: 'd1', first: 'f1', second: null, agree: false, differences: ['missing_in_second'], text: '' };
+const group = {
+  id: 'g',
+  model: 'd1',
+  first: 'f1',
+  second: null,
+  agree: false,
+  differences: ['missing_in_second'],
+  text: '',
+};
 
 function settleView() {
-  const first = [{ id: 'f1', box: [10, 10, 50, 50], class_id: 0, origin: 'accepted', detection_id: 'd1' }];
-  return viewOf('c1', { phase: 'settle', layers: { model: [DETECTIONS[0]], first, second: [] }, groups: [group] });
+  const first = [
+    { id: 'f1', box: [10, 10, 50, 50], class_id: 0, origin: 'accepted', detection_id: 'd1' },
+  ];
+  return viewOf('c1', {
+    phase: 'settle',
+    layers: { model: [DETECTIONS[0]], first, second: [] },
+    groups: [group],
+  });
 }
 
 test('a choice in the second review is one step, is saved, and selects its box', async () => {
@@ -245,7 +283,9 @@ test('leaving releases the case once, handing in leaves no copy behind', async (
 });
 
 test('a reopened case with a class that is gone begins with the boxes of the model', async () => {
-  const annotation = [{ id: 'a1', box: [1, 1, 9, 9], class_id: 99, origin: 'added', detection_id: null }];
+  const annotation = [
+    { id: 'a1', box: [1, 1, 9, 9], class_id: 99, origin: 'added', detection_id: null },
+  ];
   const { session } = await opened(viewOf('c1', { annotation }));
   assert.equal(session.editor.pending, 2);
 });

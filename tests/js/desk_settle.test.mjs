@@ -41,9 +41,17 @@ const GROUPS = [THREE, ONLY_MODEL, ONLY_FIRST, ALL];
 function settling({ groups = GROUPS, layers = LAYERS, reasons = ME.settle_reasons } = {}) {
   let made = 0;
   const settlement = new Settlement({ groups, layers, reasons, newId: () => `n${(made += 1)}` });
-  const editor = new Editor({ width: 640, height: 480, classes: ME.classes, phase: 'settle', boxes: settlement.start() });
-  const choose = (which, choice) => editor.replaceAll(settlement.choose(editor.boxes, which, choice));
-  const entry = (which) => settlement.read(editor.boxes).entries.find((each) => each.group === which);
+  const editor = new Editor({
+    width: 640,
+    height: 480,
+    classes: ME.classes,
+    phase: 'settle',
+    boxes: settlement.start(),
+  });
+  const choose = (which, choice) =>
+    editor.replaceAll(settlement.choose(editor.boxes, which, choice));
+  const entry = (which) =>
+    settlement.read(editor.boxes).entries.find((each) => each.group === which);
   const settleAll = () => {
     choose(THREE, 'first');
     choose(ONLY_MODEL, 'drop');
@@ -57,13 +65,21 @@ function settling({ groups = GROUPS, layers = LAYERS, reasons = ME.settle_reason
 test('where all agree the first box is taken beforehand, and only there', () => {
   const { settlement, editor, entry } = settling();
   assert.equal(editor.boxes.length, 1);
-  assert.deepEqual([entry(ALL).how, entry(ALL).from, entry(ALL).reason], ['picked', 'first', 'agreed']);
+  assert.deepEqual(
+    [entry(ALL).how, entry(ALL).from, entry(ALL).reason],
+    ['picked', 'first', 'agreed'],
+  );
   const { settled, total, agreed, open } = settlement.read(editor.boxes);
   assert.deepEqual([settled, total, agreed, open.length], [0, 3, 1, 3]);
 });
 
 test('a picked box is its source to the last digit, and names all boxes of its group', () => {
-  const odd = { ...LAYERS, first: [{ id: 'f2', box: [110.1, 110.20000000000002, 150.3, 150.4], class_id: 1, detection_id: 'm2' }] };
+  const odd = {
+    ...LAYERS,
+    first: [
+      { id: 'f2', box: [110.1, 110.20000000000002, 150.3, 150.4], class_id: 1, detection_id: 'm2' },
+    ],
+  };
   const { choose, final } = settling({ groups: [THREE], layers: odd });
   choose(THREE, 'first');
   const { box, class_id, sources, how } = final(THREE);
@@ -89,7 +105,7 @@ test('a merged box is the mean of the boxes, of the class that most have', () =>
   assert.deepEqual(sources, ['m2', 'f2', 's2']);
 });
 
-test('in a tie of classes a merged box has the first reviewer\'s', () => {
+test("in a tie of classes a merged box has the first reviewer's", () => {
   const both = group('g', ['m2', 'f2', null], ['class']);
   const { choose, entry } = settling({ groups: [both] });
   choose(both, 'merge');
@@ -162,7 +178,12 @@ test('a draft brings back what was decided', () => {
   choose(THREE, 'merge');
   choose(ONLY_MODEL, 'drop');
   const document = JSON.parse(JSON.stringify(editor.toDocument()));
-  const again = Editor.fromDocument(document, { width: 640, height: 480, classes: ME.classes, phase: 'settle' });
+  const again = Editor.fromDocument(document, {
+    width: 640,
+    height: 480,
+    classes: ME.classes,
+    phase: 'settle',
+  });
   const { entries } = settlement.read(again.boxes);
   const found = (which) => entries.find((entry) => entry.group === which);
   assert.equal(found(THREE).how, 'merged');
@@ -215,7 +236,10 @@ test('a final box goes back to the detection of its group', () => {
 });
 
 test('a detection goes into one box only, that of its own group first', () => {
-  const layers = { ...LAYERS, first: [{ id: 'f9', box: [400, 0, 440, 40], class_id: 0, detection_id: 'm3' }] };
+  const layers = {
+    ...LAYERS,
+    first: [{ id: 'f9', box: [400, 0, 440, 40], class_id: 0, detection_id: 'm3' }],
+  };
   const moved = group('a', [null, 'f9', null], ['only_first']);
   const still = group('b', ['m3', null, null], ['only_model']);
   const both = settling({ groups: [moved, still], layers });
@@ -231,7 +255,10 @@ test('a box that nobody had is an extra one, without sources', () => {
   settleAll();
   const id = editor.add([500, 400, 540, 440], 1);
   const { extra } = settlement.read(editor.boxes);
-  assert.deepEqual(extra.map((box) => box.id), [id]);
+  assert.deepEqual(
+    extra.map((box) => box.id),
+    [id],
+  );
   const { sources, how, detection_id, reason } = answer().boxes.at(-1);
   assert.deepEqual([sources, how, detection_id, reason], [[], 'redrawn', null, 'missed']);
 });

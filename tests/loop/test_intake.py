@@ -186,7 +186,8 @@ def test_a_model_is_told_from_another_by_its_weights(clinic: Clinic) -> None:
 
 
 def test_a_case_knows_what_the_queue_is_searched_for(clinic: Clinic) -> None:
-    case = clinic.database.tables.cases[clinic.queue().review_id]
+    queued = clinic.queue()
+    case = clinic.database.tables.cases[queued.review_id]
     assert (case.model, case.classes, case.disagreement) == ("detector:1", (0, 1), 0.0)
     assert 0 <= case.shuffle < 1
     assert case.first_reviewer is case.reopens is None

@@ -407,6 +407,17 @@ class TestDecide:
         assert enabled(*shown[-4:]) == expected
         assert enabled(*section.show(AUDITOR, "2")[-4:]) == [False] * 4
 
+    def test_the_candidate_that_waits_for_somebody_is_shown_first(self) -> None:
+        registry = FakeRegistry("1", "2", "3", "4", champion="1")
+        made = database(
+            promotion("2", "1", state=PromotionState.APPROVED),
+            promotion("3", "1", state=PromotionState.PROPOSED),
+            promotion("4", "1", state=PromotionState.REFUSED),
+        )
+        section = self.section(made, registry)
+        assert section.open(ENGINEER, None)[0].value == "3"
+        assert section.open(ENGINEER, "4")[0].value == "4"
+
     def test_rolling_back_needs_a_champion_before(self) -> None:
         registry = FakeRegistry("1", "2", champion="2", previous="1")
         made = database(promotion("2", "1", state=PromotionState.PROMOTED))

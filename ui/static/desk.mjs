@@ -47,7 +47,7 @@ class Desk {
   #layout = null;
   #settle = null;
   #signedOut;
-  #rendering = null;
+  #rendering = false;
   #prefix;
 
   constructor({ element, trigger, base }) {
@@ -58,7 +58,11 @@ class Desk {
     this.tab = newId();
     this.active = new ActiveTime();
     this.api = createApi({ base, onSignedOut: () => this.#signedOut.open() });
-    this.#signedOut = createSignedOut({ base, retry: () => this.#retryAll(), focus: () => this.focusCanvas() });
+    this.#signedOut = createSignedOut({
+      base,
+      retry: () => this.#retryAll(),
+      focus: () => this.focusCanvas(),
+    });
     this.root = el('div', { class: 'sl-desk', testid: 'desk' }, this.#signedOut.element);
   }
 
@@ -101,7 +105,8 @@ class Desk {
       this.me = await this.api.me(this.#stop.signal);
     } catch (error) {
       if (this.#stop.signal.aborted) return;
-      if (!(error instanceof SignedOut)) this.#instead(card('This did not work', error.message, () => this.#begin()));
+      if (!(error instanceof SignedOut))
+        this.#instead(card('This did not work', error.message, () => this.#begin()));
       return;
     }
     if (this.#stop.signal.aborted) return;
@@ -121,7 +126,6 @@ class Desk {
     this.canvas?.destroy();
     this.#bitmap?.close();
     this.active.stop();
-    clearTimeout(this.#rendering);
     this.root.remove();
     delete this.#element.__desk;
   }
@@ -185,7 +189,8 @@ class Desk {
   setClass(classId, event) {
     const { editor, canvas } = this;
     const box = editor?.get(editor.selected);
-    if (box && canvas.tool === 'select' && box.status !== 'rejected') editor.setClass(box.id, classId);
+    if (box && canvas.tool === 'select' && box.status !== 'rejected')
+      editor.setClass(box.id, classId);
     else canvas.setDrawClass(classId);
     this.afterClick(event);
   }
@@ -241,11 +246,13 @@ class Desk {
     this.#layout?.hint(text);
   }
 
-  /** All that changes together is drawn once. */
+  /** All that changes together is drawn once, and before anybody can look. */
   render() {
-    this.#rendering ??= setTimeout(() => {
-      this.#rendering = null;
-      this.#layout?.update();
+    if (this.#rendering) return;
+    this.#rendering = true;
+    queueMicrotask(() => {
+      this.#rendering = false;
+      if (!this.#stop.signal.aborted) this.#layout?.update();
     });
   }
 
@@ -352,7 +359,8 @@ class Desk {
 
   #listen() {
     const { signal } = this.#stop;
-    const on = (target, name, fn, options) => target.addEventListener(name, fn, { signal, ...options });
+    const on = (target, name, fn, options) =>
+      target.addEventListener(name, fn, { signal, ...options });
     listenToKeys(document, (action, event) => this.act(action, event), {
       canvas: this.canvas.element,
       isActive: () => this.root.isConnected && this.root.offsetParent !== null,

@@ -19,7 +19,8 @@ function set(node, name, value) {
   else if (name === 'text') node.textContent = value;
   else if (name === 'testid') node.dataset.testid = value;
   else if (name === 'data') Object.assign(node.dataset, value);
-  else if (name === 'on') for (const [type, fn] of Object.entries(value)) node.addEventListener(type, fn);
+  else if (name === 'on')
+    for (const [type, fn] of Object.entries(value)) node.addEventListener(type, fn);
   else if (name in node && !name.startsWith('aria-') && name !== 'role') node[name] = value;
   else node.setAttribute(name, value);
 }

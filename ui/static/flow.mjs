@@ -160,13 +160,16 @@ export class Flow {
   skip(reason) {
     const { session } = this;
     if (this.busy || !session?.editable) return undefined;
-    return this.#move(async () => {
-      const body = { ...session.held(), reason, next: { ...this.choice, after: session.id } };
-      const { next } = await this.#deps.api.skip(session.id, body);
-      session.stop();
-      this.passedOn(session.id, 'Skipped');
-      return next;
-    }, { mayLose: true });
+    return this.#move(
+      async () => {
+        const body = { ...session.held(), reason, next: { ...this.choice, after: session.id } };
+        const { next } = await this.#deps.api.skip(session.id, body);
+        session.stop();
+        this.passedOn(session.id, 'Skipped');
+        return next;
+      },
+      { mayLose: true },
+    );
   }
 
   /** A settled case gets a new version: a new case, which is opened. */

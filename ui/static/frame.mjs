@@ -10,7 +10,9 @@ export function styled(href) {
   const links = [...document.querySelectorAll('link[rel="stylesheet"]')];
   if (links.some((link) => link.href === href)) return Promise.resolve();
   return new Promise((resolve) => {
-    document.head.append(el('link', { rel: 'stylesheet', href, on: { load: resolve, error: resolve } }));
+    document.head.append(
+      el('link', { rel: 'stylesheet', href, on: { load: resolve, error: resolve } }),
+    );
     setTimeout(resolve, PATIENCE_MS);
   });
 }

@@ -68,7 +68,9 @@ export class HandingIn {
     const { open } = session.settling.read();
     if (open.length > 0) {
       this.#screen.goToGroup(open[0]);
-      return this.#screen.announce(`${open.length} still open: ${shortWords(open[0]).toLowerCase()}`);
+      return this.#screen.announce(
+        `${open.length} still open: ${shortWords(open[0]).toLowerCase()}`,
+      );
     }
     const answer = session.settledAnswer();
     if (answer.boxes.length === 0 && this.asking?.kind !== 'no_finding') {

@@ -23,9 +23,24 @@ export function createLayout(desk, canvasHost) {
   const actions = createActions(desk);
   const comment = createComment(desk);
   const dialogs = createDialogs(desk);
-  const side = [createTools(desk), createClasses(desk), createBoxes(desk), createGroups(desk), comment];
-  const hint = el('div', { class: 'sl-hint', testid: 'hint', role: 'status', 'aria-live': 'polite' });
-  const aside = el('aside', { class: 'sl-side', 'aria-label': 'Boxes and classes' }, ...side.map((panel) => panel.element));
+  const side = [
+    createTools(desk),
+    createClasses(desk),
+    createBoxes(desk),
+    createGroups(desk),
+    comment,
+  ];
+  const hint = el('div', {
+    class: 'sl-hint',
+    testid: 'hint',
+    role: 'status',
+    'aria-live': 'polite',
+  });
+  const aside = el(
+    'aside',
+    { class: 'sl-side', 'aria-label': 'Boxes and classes' },
+    ...side.map((panel) => panel.element),
+  );
   const stage = el('div', { class: 'sl-stage' }, canvasHost, hint, overlay.element);
   const middle = el('main', { class: 'sl-middle' }, banner.element, stage);
   const panels = [topbar, banner, overlay, actions, ...side];

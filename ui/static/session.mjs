@@ -148,7 +148,9 @@ export class CaseSession {
   }
 
   blindAnswer() {
-    const boxes = this.editor.answer().boxes.map(({ id, box, class_id }) => ({ id, box, class_id }));
+    const boxes = this.editor
+      .answer()
+      .boxes.map(({ id, box, class_id }) => ({ id, box, class_id }));
     return { boxes, active_seconds: this.#active.seconds };
   }
 
@@ -193,7 +195,8 @@ export class CaseSession {
     if (unsaved) {
       this.#kept.put(document, { rev: 0, orphaned: true });
       // It is refused, and kept beside the draft of whoever holds the case now.
-      if (!told) this.#deps.api.draft(this.id, { ...this.held(), rev: 1, document }).catch(() => {});
+      if (!told)
+        this.#deps.api.draft(this.id, { ...this.held(), rev: 1, document }).catch(() => {});
     }
     this.#deps.onChange('lost');
   }

@@ -78,7 +78,12 @@ export class Settlement {
   /** What the editor begins with: where everybody agrees, the first reviewer's box or mine. */
   start() {
     const agreeing = this.groups.filter((group) => group.agree);
-    return agreeing.map((group) => this.#made(group, LAYER_TAKEN.find((layer) => group[layer])));
+    return agreeing.map((group) =>
+      this.#made(
+        group,
+        LAYER_TAKEN.find((layer) => group[layer]),
+      ),
+    );
   }
 
   can(group, choice) {
@@ -203,7 +208,14 @@ export class Settlement {
   }
 
   #entry(group, box) {
-    const base = { group, box, settled: Boolean(box), sources: this.#ids(group), how: null, from: null };
+    const base = {
+      group,
+      box,
+      settled: Boolean(box),
+      sources: this.#ids(group),
+      how: null,
+      from: null,
+    };
     if (!box) return { ...base, dropped: false, reason: null };
     const dropped = box.status === 'rejected';
     const reason = box.reason ?? this.defaultReason(group, { dropped });
@@ -215,7 +227,14 @@ export class Settlement {
     const picked = alike.find((member) => member.box.id === box.sources[0]) ?? alike[0];
     if (!picked) return { ...base, dropped, how: 'redrawn', reason };
     const { layer } = picked;
-    return { ...base, dropped, how: 'picked', from: layer, sources: this.#ids(group, layer), reason };
+    return {
+      ...base,
+      dropped,
+      how: 'picked',
+      from: layer,
+      sources: this.#ids(group, layer),
+      reason,
+    };
   }
 
   #extraOf(box) {
@@ -246,7 +265,10 @@ export class Settlement {
     for (const { class_id } of boxes) votes.set(class_id, (votes.get(class_id) ?? 0) + 1);
     const most = Math.max(...votes.values());
     const winners = boxes.map((each) => each.class_id).filter((id) => votes.get(id) === most);
-    const preferred = this.#source(group, LAYER_TAKEN.find((layer) => group[layer])).class_id;
+    const preferred = this.#source(
+      group,
+      LAYER_TAKEN.find((layer) => group[layer]),
+    ).class_id;
     return { box, class_id: winners.includes(preferred) ? preferred : winners[0] };
   }
 
@@ -282,7 +304,8 @@ function valuesOf({ box, class_id }) {
 
 function same(a, b) {
   return (
-    a.class_id === b.class_id && a.box.every((side, index) => Math.abs(side - b.box[index]) < SAME_PX)
+    a.class_id === b.class_id &&
+    a.box.every((side, index) => Math.abs(side - b.box[index]) < SAME_PX)
   );
 }
 

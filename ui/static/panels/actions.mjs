@@ -6,15 +6,26 @@ import { keyOf } from '../keys.mjs';
 const QUESTIONS = {
   unanswered: (n) =>
     `${n} ${n === 1 ? 'box' : 'boxes'} unanswered. Ctrl+Enter again accepts ${n === 1 ? 'it' : 'them'} as ${n === 1 ? 'it is' : 'they are'}, Esc goes back.`,
-  no_finding: () => 'No finding? Ctrl+Enter again says that this image shows nothing to mark, Esc goes back.',
-  nothing_to_mark: () => 'Nothing to mark? Ctrl+Enter again reveals without a box of yours, Esc goes back.',
+  no_finding: () =>
+    'No finding? Ctrl+Enter again says that this image shows nothing to mark, Esc goes back.',
+  nothing_to_mark: () =>
+    'Nothing to mark? Ctrl+Enter again reveals without a box of yours, Esc goes back.',
 };
-const YES = { unanswered: 'Accept and submit', no_finding: 'No finding, submit', nothing_to_mark: 'Reveal without a box' };
+const YES = {
+  unanswered: 'Accept and submit',
+  no_finding: 'No finding, submit',
+  nothing_to_mark: 'Reveal without a box',
+};
 
 export function createActions(desk) {
   const { flow } = desk;
   const action = (name, label, more = {}) =>
-    button(label, { key: keyOf(name), run: (event) => desk.act(name, event), testid: name, ...more });
+    button(label, {
+      key: keyOf(name),
+      run: (event) => desk.act(name, event),
+      testid: name,
+      ...more,
+    });
   const submit = action('submit', 'Submit and next', { kind: 'primary', testid: 'submit' });
   const reopen = button('Reopen', { run: () => desk.dialogs.reopen(), testid: 'reopen' });
   const skip = action('skip', 'Skip');
@@ -27,11 +38,28 @@ export function createActions(desk) {
   const next = action('next-case', 'Next', { testid: 'next' });
   const help = action('help', 'Help');
   const question = el('p', { class: 'sl-question-text' });
-  const yes = button('', { key: 'Ctrl+Enter', run: () => flow.submit(), testid: 'confirm-yes', kind: 'primary' });
-  const no = button('Go back', { key: 'Esc', run: () => { flow.stopAsking(); desk.focusCanvas(); }, testid: 'confirm-no' });
+  const yes = button('', {
+    key: 'Ctrl+Enter',
+    run: () => flow.submit(),
+    testid: 'confirm-yes',
+    kind: 'primary',
+  });
+  const no = button('Go back', {
+    key: 'Esc',
+    run: () => {
+      flow.stopAsking();
+      desk.focusCanvas();
+    },
+    testid: 'confirm-no',
+  });
   const asking = el(
     'div',
-    { class: 'sl-question', testid: 'confirm', role: 'group', 'aria-label': 'A question before this is handed in' },
+    {
+      class: 'sl-question',
+      testid: 'confirm',
+      role: 'group',
+      'aria-label': 'A question before this is handed in',
+    },
     question,
     yes,
     no,

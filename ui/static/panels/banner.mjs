@@ -7,7 +7,9 @@ export function createBanner(desk) {
 
   function update() {
     const notices = noticesOf(desk);
-    const now = JSON.stringify(notices.map(({ id, text, actions }) => [id, text, actions.map((a) => a.label)]));
+    const now = JSON.stringify(
+      notices.map(({ id, text, actions }) => [id, text, actions.map((a) => a.label)]),
+    );
     if (element.dataset.shown === now) return;
     element.dataset.shown = now;
     element.replaceChildren(...notices.map(draw));
@@ -35,10 +37,22 @@ function noticesOf(desk) {
   else if (session.readOnly) notices.push(ofReadOnly(desk));
   for (const offer of session.offers) notices.push(ofOffer(desk, offer));
   if (session.editable && session.restored === 'browser') {
-    notices.push(note('restored', 'What had not reached the server was found in this browser, and is back.', 'good'));
+    notices.push(
+      note(
+        'restored',
+        'What had not reached the server was found in this browser, and is back.',
+        'good',
+      ),
+    );
   }
   if (session.editable && session.phase === 'blind') {
-    notices.push(note('blind', "Blind: neither the model's nor the first reviewer's boxes are shown. Draw what you see, then reveal.", 'blind'));
+    notices.push(
+      note(
+        'blind',
+        "Blind: neither the model's nor the first reviewer's boxes are shown. Draw what you see, then reveal.",
+        'blind',
+      ),
+    );
   }
   if (session.editable && session.phase === 'first' && session.view.annotation) {
     notices.push(note('reopened', 'Reopened: it begins with what was settled before.'));
@@ -55,7 +69,11 @@ function ofError(desk, { text, hint, retry }) {
   const actions = [];
   if (flow.busy === 'retrying') {
     actions.push({ label: 'Try now', run: () => flow.retryNow(), testid: 'retry' });
-    actions.push({ label: 'Go on editing', run: () => flow.stopRetrying(), testid: 'stop-retrying' });
+    actions.push({
+      label: 'Go on editing',
+      run: () => flow.stopRetrying(),
+      testid: 'stop-retrying',
+    });
   } else if (retry) actions.push({ label: 'Try again', run: retry, testid: 'retry' });
   return { id: 'error', kind: 'warn', text: join(text, hint), actions };
 }
@@ -78,7 +96,11 @@ function ofLoss(desk) {
     text: join(LOST[code] ?? text, kept),
     actions: [
       takeOver
-        ? { label: 'Take it over here', run: () => flow.openAgain({ takeOver: true }), testid: 'take-over' }
+        ? {
+            label: 'Take it over here',
+            run: () => flow.openAgain({ takeOver: true }),
+            testid: 'take-over',
+          }
         : { label: 'Open again', run: () => flow.openAgain(), testid: 'open-again' },
       { label: 'Next case', run: () => flow.takeNext(), testid: 'banner-next' },
     ],
@@ -90,7 +112,11 @@ function ofReadOnly(desk) {
   const { code, text, can_take_over: canTakeOver } = flow.session.readOnly;
   const actions = [];
   if (canTakeOver) {
-    actions.push({ label: 'Work here instead', run: () => flow.openAgain({ takeOver: true }), testid: 'take-over' });
+    actions.push({
+      label: 'Work here instead',
+      run: () => flow.openAgain({ takeOver: true }),
+      testid: 'take-over',
+    });
   } else if (code === 'held_by_other') {
     actions.push({ label: 'Open again', run: () => flow.openAgain(), testid: 'open-again' });
   }
@@ -102,10 +128,23 @@ function ofOffer(desk, offer) {
   const { session } = desk.flow;
   const actions = [];
   if (session.editable) {
-    actions.push({ label: 'Bring it back', run: () => desk.bringBack(offer), testid: 'bring-back' });
-    actions.push({ label: 'Discard', run: () => session.discard(offer).catch(() => {}), testid: 'discard' });
+    actions.push({
+      label: 'Bring it back',
+      run: () => desk.bringBack(offer),
+      testid: 'bring-back',
+    });
+    actions.push({
+      label: 'Discard',
+      run: () => session.discard(offer).catch(() => {}),
+      testid: 'discard',
+    });
   }
-  return { id: 'recovered', kind: 'warn', text: `Your unsaved edit of ${timeOf(offer.savedAt)} was kept.`, actions };
+  return {
+    id: 'recovered',
+    kind: 'warn',
+    text: `Your unsaved edit of ${timeOf(offer.savedAt)} was kept.`,
+    actions,
+  };
 }
 
 function join(...parts) {

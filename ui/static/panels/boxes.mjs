@@ -51,9 +51,16 @@ export function createBoxes(desk) {
     say(none, boxes.length === 0 && editor ? emptyText(session.phase) : '');
     none.hidden = none.textContent === '';
     list.hidden = boxes.length === 0;
-    keyed(list, boxes, (box) => box.id, () => row(), fillRow);
+    keyed(
+      list,
+      boxes,
+      (box) => box.id,
+      () => row(),
+      fillRow,
+    );
     const chosen = list.querySelector('[aria-checked="true"]');
-    for (const node of list.querySelectorAll('[tabindex="0"]')) if (node !== chosen) node.tabIndex = -1;
+    for (const node of list.querySelectorAll('[tabindex="0"]'))
+      if (node !== chosen) node.tabIndex = -1;
     const reachable = chosen ?? list.firstElementChild;
     if (reachable) reachable.tabIndex = 0;
     const moved = list.dataset.scrolled !== (chosen?.dataset.key ?? '');
@@ -87,13 +94,18 @@ export function createBoxes(desk) {
       swatch(index),
       el('span', { class: 'sl-name', text: name, title: name }),
       el('span', { class: 'sl-status', text: done ? doneWords(box) : STATUS[box.status] }),
-      el('span', { class: 'sl-number', text: box.confidence === null ? '' : box.confidence.toFixed(2) }),
+      el('span', {
+        class: 'sl-number',
+        text: box.confidence === null ? '' : box.confidence.toFixed(2),
+      }),
     );
   }
 
   function doneWords(box) {
     const reason = me.settle_reasons.find(({ code }) => code === box.reason)?.text;
-    return [ORIGIN[box.origin] ?? box.origin, box.how, reason?.toLowerCase()].filter(Boolean).join(' · ');
+    return [ORIGIN[box.origin] ?? box.origin, box.how, reason?.toLowerCase()]
+      .filter(Boolean)
+      .join(' · ');
   }
 
   function onKey(event) {

@@ -21,7 +21,12 @@ export function createComment(desk) {
     'section',
     { class: 'sl-panel sl-comment' },
     earlier,
-    el('div', { class: 'sl-heading' }, el('label', { htmlFor: area.id, text: 'Comment' }), keycap(keyOf('comment'))),
+    el(
+      'div',
+      { class: 'sl-heading' },
+      el('label', { htmlFor: area.id, text: 'Comment' }),
+      keycap(keyOf('comment')),
+    ),
     area,
   );
 

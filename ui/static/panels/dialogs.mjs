@@ -15,8 +15,18 @@ export function createDialogs(desk) {
     const heading = el('h2', { id: desk.idOf(`dialog-${kind}`), text: title });
     const dialog = el(
       'dialog',
-      { class: `sl-dialog sl-${kind}`, testid: 'dialog', data: { kind }, 'aria-labelledby': heading.id },
-      el('div', { class: 'sl-dialog-head' }, heading, button('Close', { key: 'Esc', run: close, testid: 'dialog-close' })),
+      {
+        class: `sl-dialog sl-${kind}`,
+        testid: 'dialog',
+        data: { kind },
+        'aria-labelledby': heading.id,
+      },
+      el(
+        'div',
+        { class: 'sl-dialog-head' },
+        heading,
+        button('Close', { key: 'Esc', run: close, testid: 'dialog-close' }),
+      ),
       ...content,
     );
     dialog.addEventListener('close', () => {
@@ -36,7 +46,11 @@ export function createDialogs(desk) {
       flow.skip(reason.code);
     };
     const buttons = reasons.map((reason, index) =>
-      button(reason.text, { key: index < 9 ? String(index + 1) : '', run: () => choose(reason), testid: 'skip-reason' }),
+      button(reason.text, {
+        key: index < 9 ? String(index + 1) : '',
+        run: () => choose(reason),
+        testid: 'skip-reason',
+      }),
     );
     const opened = open(
       'skip',
@@ -57,7 +71,13 @@ export function createDialogs(desk) {
     const { session } = flow;
     if (!session?.editable || flow.busy || session.phase !== 'first') return;
     const { unanswered, no_finding: nothing } = session.editor.answer();
-    const area = el('textarea', { rows: 3, maxLength: LONGEST_REASON, value: session.comment, id: desk.idOf('escalate'), testid: 'escalate-comment' });
+    const area = el('textarea', {
+      rows: 3,
+      maxLength: LONGEST_REASON,
+      value: session.comment,
+      id: desk.idOf('escalate'),
+      testid: 'escalate-comment',
+    });
     const send = () => {
       session.setComment(area.value);
       opened.close();
@@ -66,12 +86,33 @@ export function createDialogs(desk) {
     const opened = open(
       'escalate',
       'Ask a second reviewer',
-      el('p', { text: 'Your boxes are handed in as they are, and a second reviewer is asked to look, blind at first.' }),
-      unanswered.length > 0 ? el('p', { class: 'sl-warning', text: `${unanswered.length} unanswered ${unanswered.length === 1 ? 'box is' : 'boxes are'} accepted as ${unanswered.length === 1 ? 'it is' : 'they are'}.` }) : null,
-      nothing ? el('p', { class: 'sl-warning', text: 'There is no box: this says that there is no finding.' }) : null,
+      el('p', {
+        text: 'Your boxes are handed in as they are, and a second reviewer is asked to look, blind at first.',
+      }),
+      unanswered.length > 0
+        ? el('p', {
+            class: 'sl-warning',
+            text: `${unanswered.length} unanswered ${unanswered.length === 1 ? 'box is' : 'boxes are'} accepted as ${unanswered.length === 1 ? 'it is' : 'they are'}.`,
+          })
+        : null,
+      nothing
+        ? el('p', {
+            class: 'sl-warning',
+            text: 'There is no box: this says that there is no finding.',
+          })
+        : null,
       el('label', { htmlFor: area.id, text: 'What should they look at?' }),
       area,
-      el('div', { class: 'sl-dialog-foot' }, button('Hand in and ask', { key: 'Ctrl+Enter', run: send, kind: 'primary', testid: 'escalate-send' })),
+      el(
+        'div',
+        { class: 'sl-dialog-foot' },
+        button('Hand in and ask', {
+          key: 'Ctrl+Enter',
+          run: send,
+          kind: 'primary',
+          testid: 'escalate-send',
+        }),
+      ),
     );
     onCtrlEnter(opened.dialog, send);
     area.focus();
@@ -79,18 +120,33 @@ export function createDialogs(desk) {
 
   function reopen() {
     if (!flow.session || flow.busy) return;
-    const area = el('textarea', { rows: 3, maxLength: LONGEST_REASON, required: true, id: desk.idOf('reopen'), testid: 'reopen-reason', on: { input: () => check() } });
+    const area = el('textarea', {
+      rows: 3,
+      maxLength: LONGEST_REASON,
+      required: true,
+      id: desk.idOf('reopen'),
+      testid: 'reopen-reason',
+      on: { input: () => check() },
+    });
     const send = () => {
       if (area.value.trim() === '') return area.focus();
       opened.close();
       return flow.reopen(area.value.trim());
     };
-    const go = button('Reopen', { key: 'Ctrl+Enter', run: send, kind: 'primary', testid: 'reopen-send', disabled: true });
+    const go = button('Reopen', {
+      key: 'Ctrl+Enter',
+      run: send,
+      kind: 'primary',
+      testid: 'reopen-send',
+      disabled: true,
+    });
     const check = () => (go.disabled = area.value.trim() === '');
     const opened = open(
       'reopen',
       'Reopen this case',
-      el('p', { text: 'What was settled stays as it is; a new version is made, beginning with a first review.' }),
+      el('p', {
+        text: 'What was settled stays as it is; a new version is made, beginning with a first review.',
+      }),
       el('label', { htmlFor: area.id, text: 'Why? No names of patients, please.' }),
       area,
       el('div', { class: 'sl-dialog-foot' }, go),
@@ -103,7 +159,10 @@ export function createDialogs(desk) {
     open(
       'help',
       'Keys',
-      el('p', { class: 'sl-quiet', text: 'They work wherever no text is typed. On a Mac, Cmd counts as Ctrl.' }),
+      el('p', {
+        class: 'sl-quiet',
+        text: 'They work wherever no text is typed. On a Mac, Cmd counts as Ctrl.',
+      }),
       el('div', { class: 'sl-key-groups' }, ...keyGroups()),
     );
   }
@@ -127,12 +186,7 @@ function keyGroups() {
     groups.set(entry.group, [...(groups.get(entry.group) ?? []), entry]);
   }
   return [...groups].map(([group, entries]) =>
-    el(
-      'section',
-      null,
-      el('h3', { text: group }),
-      el('dl', null, ...entries.flatMap(keyLine)),
-    ),
+    el('section', null, el('h3', { text: group }), el('dl', null, ...entries.flatMap(keyLine))),
   );
 }
 

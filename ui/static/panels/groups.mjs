@@ -40,7 +40,12 @@ export function createGroups(desk) {
   });
   const progress = el('span', { class: 'sl-progress-text', testid: 'settle-progress' });
   const bar = el('progress', { max: 1, value: 0, 'aria-label': 'Settled' });
-  const list = el('div', { class: 'sl-list', testid: 'group-list', role: 'list', 'aria-label': 'Differences' });
+  const list = el('div', {
+    class: 'sl-list',
+    testid: 'group-list',
+    role: 'list',
+    'aria-label': 'Differences',
+  });
   const agreed = el('div', { class: 'sl-list', role: 'list', 'aria-label': 'Agreed' });
   const summary = el('summary', { testid: 'agreed' });
   const fold = el('details', { class: 'sl-fold' }, summary, agreed);
@@ -57,7 +62,12 @@ export function createGroups(desk) {
     el('div', { class: 'sl-heading' }, el('h2', { text: 'Differences' }), progress),
     bar,
     el('div', { class: 'sl-scroll' }, list, fold),
-    el('div', { class: 'sl-overall' }, el('label', { htmlFor: overall.id, text: 'Reason for all' }), overall),
+    el(
+      'div',
+      { class: 'sl-overall' },
+      el('label', { htmlFor: overall.id, text: 'Reason for all' }),
+      overall,
+    ),
   );
 
   function update() {
@@ -91,29 +101,39 @@ export function createGroups(desk) {
   function showCurrent() {
     const current = element.querySelector('[aria-current="true"]');
     const key = current?.dataset.key ?? '';
-    if (current && element.dataset.current !== key) reveal(element.querySelector('.sl-scroll'), current);
+    if (current && element.dataset.current !== key)
+      reveal(element.querySelector('.sl-scroll'), current);
     element.dataset.current = key;
   }
 
   function makeRow({ group }) {
     const head = el(
       'button',
-      { type: 'button', class: 'sl-group-head', on: { click: () => (group.extra ? desk.selectBox(group.id, { centre: true }) : desk.goToGroup(group)) } },
+      {
+        type: 'button',
+        class: 'sl-group-head',
+        on: {
+          click: () =>
+            group.extra ? desk.selectBox(group.id, { centre: true }) : desk.goToGroup(group),
+        },
+      },
       el('span', { class: 'sl-glyph', 'aria-hidden': 'true' }),
       el('span', { class: 'sl-name' }),
       el('span', { class: 'sl-status' }),
     );
-    const buttons = group.extra ? [] : CHOICES.map(([choice, label, action]) =>
-      button(label, {
-        key: keyOf(action),
-        testid: `choose-${choice}`,
-        data: { choice },
-        run: (event) => {
-          desk.settleGroup(group, choice);
-          desk.afterClick(event);
-        },
-      }),
-    );
+    const buttons = group.extra
+      ? []
+      : CHOICES.map(([choice, label, action]) =>
+          button(label, {
+            key: keyOf(action),
+            testid: `choose-${choice}`,
+            data: { choice },
+            run: (event) => {
+              desk.settleGroup(group, choice);
+              desk.afterClick(event);
+            },
+          }),
+        );
     const reason = el('select', {
       class: 'sl-select',
       'aria-label': 'Reason',
@@ -133,10 +153,16 @@ export function createGroups(desk) {
   function fillRow(node, entry, index) {
     const { session } = flow;
     const { group, box } = entry;
-    const current = group.extra ? session.editor.selected === box.id : session.settling.group === group;
+    const current = group.extra
+      ? session.editor.selected === box.id
+      : session.settling.group === group;
     const settled = group.extra || entry.settled;
     node.setAttribute('aria-current', String(current));
-    Object.assign(node.dataset, { settled: String(settled), choice: choiceOf(entry), group: group.id });
+    Object.assign(node.dataset, {
+      settled: String(settled),
+      choice: choiceOf(entry),
+      group: group.id,
+    });
     const [head, body] = node.children;
     head.setAttribute('aria-expanded', String(current));
     say(head.children[0], settled ? '\u2713' : '\u25cb');
@@ -144,15 +170,23 @@ export function createGroups(desk) {
     say(head.children[1], text);
     head.title = group.text ?? '';
     const state = el('span', { text: stateText(entry) });
-    head.children[2].replaceChildren(...(box && choiceOf(entry) !== 'drop' ? [swatch(session.editor.classLabel(box.class_id).index)] : []), state);
+    head.children[2].replaceChildren(
+      ...(box && choiceOf(entry) !== 'drop'
+        ? [swatch(session.editor.classLabel(box.class_id).index)]
+        : []),
+      state,
+    );
     show(body, current);
     if (!current) return;
     for (const choice of body.querySelectorAll('[data-choice]')) {
-      choice.disabled = !session.editable || !session.settling.rules.can(group, choice.dataset.choice);
+      choice.disabled =
+        !session.editable || !session.settling.rules.can(group, choice.dataset.choice);
       choice.setAttribute('aria-pressed', String(choiceOf(entry) === choice.dataset.choice));
     }
     const select = body.querySelector('select');
-    const value = group.extra ? (box.reason ?? session.settling.rules.defaultReason(null)) : entry.reason;
+    const value = group.extra
+      ? (box.reason ?? session.settling.rules.defaultReason(null))
+      : entry.reason;
     fill(select, settled ? reasons : [['', 'Choose first'], ...reasons], value ?? '');
     select.disabled = !session.editable || !settled;
   }

@@ -49,7 +49,9 @@ function stateOf(desk) {
       id: 'image-failed',
       title: 'The image could not be loaded',
       text: 'Your work on this case is kept.',
-      actions: [button('Try again', { run: () => flow.showImage(), kind: 'primary', testid: 'retry' })],
+      actions: [
+        button('Try again', { run: () => flow.showImage(), kind: 'primary', testid: 'retry' }),
+      ],
     };
   }
   return null;
@@ -60,13 +62,20 @@ function empty(desk) {
   const { work, class_id: classId, model } = flow.choice;
   const filtered = classId !== null || model !== null;
   const others = me.works.filter((other) => other !== work && flow.counts[other] > 0);
-  const actions = [button('Check again', { run: () => flow.takeNext(), kind: 'primary', testid: 'check-again' })];
+  const actions = [
+    button('Check again', { run: () => flow.takeNext(), kind: 'primary', testid: 'check-again' }),
+  ];
   if (filtered) {
-    actions.push(button('Clear the filters', { run: () => desk.clearFilters(), testid: 'clear-filters' }));
+    actions.push(
+      button('Clear the filters', { run: () => desk.clearFilters(), testid: 'clear-filters' }),
+    );
   }
   for (const other of others) {
     actions.push(
-      button(`${flow.counts[other]} for ${WORDS[other]}`, { run: () => flow.choose({ work: other }), testid: `go-${other}` }),
+      button(`${flow.counts[other]} for ${WORDS[other]}`, {
+        run: () => flow.choose({ work: other }),
+        testid: `go-${other}`,
+      }),
     );
   }
   const text = filtered

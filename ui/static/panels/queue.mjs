@@ -3,11 +3,21 @@
 import { button, el, fill, say, show } from '../dom.mjs';
 
 const ROWS = 50;
-const STATES = { first: 'First review', second: 'Second review', reopened: 'Reopened', settled: 'Settled' };
+const STATES = {
+  first: 'First review',
+  second: 'Second review',
+  reopened: 'Reopened',
+  settled: 'Settled',
+};
 
 export function queueDialog(desk, open) {
   const { flow, api } = desk;
-  const state = el('select', { class: 'sl-select', 'aria-label': 'State', testid: 'queue-state', on: { change: () => load() } });
+  const state = el('select', {
+    class: 'sl-select',
+    'aria-label': 'State',
+    testid: 'queue-state',
+    on: { change: () => load() },
+  });
   const about = el('span', { class: 'sl-quiet', testid: 'queue-total', role: 'status' });
   const body = el('tbody', null);
   const more = button('Show more', { run: () => load(cursor), testid: 'queue-more' });
@@ -15,18 +25,29 @@ export function queueDialog(desk, open) {
   const table = el(
     'table',
     { class: 'sl-table' },
-    el('thead', null, el('tr', null, ...columns.map((text) => el('th', { scope: 'col', text })), el('td', null))),
+    el(
+      'thead',
+      null,
+      el('tr', null, ...columns.map((text) => el('th', { scope: 'col', text })), el('td', null)),
+    ),
     body,
   );
   const { dialog, close } = open(
     'queue',
     'Queue',
     el('div', { class: 'sl-row' }, state, about),
-    el('div', { class: 'sl-table-box', tabIndex: 0, role: 'region', 'aria-label': 'Cases' }, table, more),
+    el(
+      'div',
+      { class: 'sl-table-box', tabIndex: 0, role: 'region', 'aria-label': 'Cases' },
+      table,
+      more,
+    ),
   );
   let cursor = null;
   let round = 0;
-  const works = Object.entries(STATES).filter(([each]) => each === 'settled' || desk.me.works.includes(each));
+  const works = Object.entries(STATES).filter(
+    ([each]) => each === 'settled' || desk.me.works.includes(each),
+  );
   fill(state, works, flow.choice.work);
   load();
 
@@ -73,5 +94,7 @@ export function queueDialog(desk, open) {
 
 /** Of a case that waits for a second review nothing is told that its blind part must not know. */
 function reasonText({ state, reasons }) {
-  return state === 'second' ? 'A second look is wanted' : reasons.map((reason) => reason.text).join(', ');
+  return state === 'second'
+    ? 'A second look is wanted'
+    : reasons.map((reason) => reason.text).join(', ');
 }

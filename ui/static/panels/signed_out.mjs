@@ -22,7 +22,9 @@ export function createSignedOut({ base, retry, focus }) {
     'dialog',
     { class: 'sl-dialog sl-signed-out', testid: 'signed-out', 'aria-label': 'You are signed out' },
     title,
-    el('p', { text: 'What you did is kept in this browser: it comes back when you sign in again here.' }),
+    el('p', {
+      text: 'What you did is kept in this browser: it comes back when you sign in again here.',
+    }),
     el('div', { class: 'sl-dialog-foot' }, again, link),
   );
   // Nothing behind it would be accepted.

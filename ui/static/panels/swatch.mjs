@@ -6,8 +6,21 @@ const SVG = 'http://www.w3.org/2000/svg';
 
 export function swatch(index) {
   const { colour, dash, ink } = classStyle(index);
-  const svg = node('svg', { width: 24, height: 18, viewBox: '0 0 24 18', 'aria-hidden': 'true', class: 'sl-swatch' });
-  const frame = { x: 1.5, y: 1.5, width: 21, height: 15, fill: colour, 'fill-opacity': dash.length ? 0.25 : 1 };
+  const svg = node('svg', {
+    width: 24,
+    height: 18,
+    viewBox: '0 0 24 18',
+    'aria-hidden': 'true',
+    class: 'sl-swatch',
+  });
+  const frame = {
+    x: 1.5,
+    y: 1.5,
+    width: 21,
+    height: 15,
+    fill: colour,
+    'fill-opacity': dash.length ? 0.25 : 1,
+  };
   const line = { stroke: colour, 'stroke-width': 2, 'stroke-dasharray': dash.join(' ') };
   const number = node('text', {
     x: 12,

@@ -6,7 +6,12 @@ import { keyOf } from '../keys.mjs';
 export function createTools(desk) {
   const { flow, canvas } = desk;
   const tool = (name, label, more = {}) =>
-    button(label, { key: keyOf(name), run: (event) => desk.act(name, event), testid: `tool-${name}`, ...more });
+    button(label, {
+      key: keyOf(name),
+      run: (event) => desk.act(name, event),
+      testid: `tool-${name}`,
+      ...more,
+    });
   const accept = tool('accept', 'Accept');
   const reject = tool('reject', 'Reject');
   const restore = tool('restore', 'Restore', { title: "Bring the model's box back" });
@@ -55,7 +60,13 @@ export function createTools(desk) {
     answers,
     el('div', { class: 'sl-tools' }, draw, duplicate, remove),
   );
-  const view = el('div', { class: 'sl-tools', role: 'toolbar', 'aria-label': 'View' }, model, hide, fit);
+  const view = el(
+    'div',
+    { class: 'sl-tools', role: 'toolbar', 'aria-label': 'View' },
+    model,
+    hide,
+    fit,
+  );
   const element = el('section', { class: 'sl-panel sl-toolbox' }, boxes, view, confidence);
 
   function update() {

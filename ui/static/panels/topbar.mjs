@@ -23,7 +23,12 @@ export function createTopbar(desk) {
     flow.choose({ model: value || null }),
   );
   const queue = button('Queue', { run: () => desk.dialogs.queue(), testid: 'queue-open' });
-  const chips = el('div', { class: 'sl-chips', testid: 'reasons', role: 'list', 'aria-label': 'Why this case is here' });
+  const chips = el('div', {
+    class: 'sl-chips',
+    testid: 'reasons',
+    role: 'list',
+    'aria-label': 'Why this case is here',
+  });
   const lease = el('span', { class: 'sl-lease', testid: 'lease-state' });
   const saved = el('span', { class: 'sl-saved', testid: 'saved-state', role: 'status' });
   const element = el(
@@ -32,7 +37,11 @@ export function createTopbar(desk) {
     el(
       'div',
       { class: 'sl-row' },
-      el('div', { class: 'sl-works', role: 'group', 'aria-label': 'Class of work' }, ...works.map((w) => w.element)),
+      el(
+        'div',
+        { class: 'sl-works', role: 'group', 'aria-label': 'Class of work' },
+        ...works.map((w) => w.element),
+      ),
       el('div', { class: 'sl-filters' }, order, ofClass, ofModel, queue),
     ),
     el('div', { class: 'sl-row sl-about' }, chips, lease, saved),
@@ -43,14 +52,22 @@ export function createTopbar(desk) {
     fill(order, ORDERS, flow.choice.order);
     const classes = me.classes.map(({ id, name }) => [id, name]);
     fill(ofClass, [['', 'All classes'], ...classes], flow.choice.class_id ?? '');
-    const models = [...new Set([...desk.models, ...(flow.choice.model ? [flow.choice.model] : [])])];
-    fill(ofModel, [['', 'All models'], ...models.map((model) => [model, model])], flow.choice.model ?? '');
+    const models = [
+      ...new Set([...desk.models, ...(flow.choice.model ? [flow.choice.model] : [])]),
+    ];
+    fill(
+      ofModel,
+      [['', 'All models'], ...models.map((model) => [model, model])],
+      flow.choice.model ?? '',
+    );
     const about = flow.session ? reasonsOf(flow.session.view) : [];
     const now = JSON.stringify(about);
     if (chips.dataset.shown !== now) {
       chips.dataset.shown = now;
       chips.replaceChildren(
-        ...about.map(([kind, text]) => el('span', { class: `sl-chip ${kind}`, role: 'listitem', text, title: text })),
+        ...about.map(([kind, text]) =>
+          el('span', { class: `sl-chip ${kind}`, role: 'listitem', text, title: text }),
+        ),
       );
     }
     tick();
@@ -115,9 +132,12 @@ function showLease(node, session) {
   let kind = 'none';
   if (session?.lost) [text, kind] = ['No longer held', 'lost'];
   else if (session?.readOnly) [text, kind] = ['Read-only', 'read-only'];
-  else if (lease?.held && lease.left === 0) [text, kind] = ['Hold ran out, asked for again', 'short'];
-  else if (lease?.held && !lease.reached) [text, kind] = [`No connection, held ${minutes(lease.left)} more`, 'short'];
-  else if (lease?.held && lease.left < SHORT_MS) [text, kind] = [`Held ${minutes(lease.left)} more`, 'short'];
+  else if (lease?.held && lease.left === 0)
+    [text, kind] = ['Hold ran out, asked for again', 'short'];
+  else if (lease?.held && !lease.reached)
+    [text, kind] = [`No connection, held ${minutes(lease.left)} more`, 'short'];
+  else if (lease?.held && lease.left < SHORT_MS)
+    [text, kind] = [`Held ${minutes(lease.left)} more`, 'short'];
   else if (lease?.held) [text, kind] = ['Held for you', 'held'];
   say(node, text);
   node.dataset.kind = kind;
