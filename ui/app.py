@@ -52,6 +52,8 @@ def build_app(settings: Settings, parts: Parts, outside: Outside) -> FastAPI:
         server_name=settings.host,
         server_port=settings.ui_port,
         theme=gr.themes.Default(primary_hue="blue", font=_FONT, font_mono=_MONO),
+        # Plots, images and our own panels are made for a light page, whatever the system prefers.
+        js="() => document.body.classList.remove('dark')",
         head="".join(f'<link rel="stylesheet" href="{static}/{name}">' for name in _STYLES),
         # Nothing is uploaded through Gradio, whose cache every user of the app can read.
         max_file_size=1,

@@ -7,7 +7,7 @@ from typing import Any
 
 from loop.cases import Case
 from loop.corrections import FinalBox
-from loop.desk_views import Opened
+from loop.desk_views import Opened, Phase
 from loop.drafts import Draft
 from loop.grouping import Group
 from loop.leases import Lease
@@ -16,13 +16,17 @@ from loop.queue import REASON_TEXTS
 
 Json = dict[str, Any]
 
+_TELLS_NOTHING = ("escalated", "reopened")
+_SECOND_LOOK = "second_look"
+_SECOND_LOOK_TEXT = "Model and first reviewer differ; look at it without them first"
+
 
 def case_view(opened: Opened) -> Json:
     """The page's view of ``opened``. In the phase BLIND there is nothing to leave out: `Opened`
     holds neither prediction nor first answer then."""
     correction, second = opened.correction, opened.second_review
     return {
-        "case": case_row(opened.case),
+        "case": case_row(opened.case, blind=opened.phase is Phase.BLIND),
         "picked": opened.picked.value,
         "image": {
             "id": opened.image.id,
@@ -53,16 +57,22 @@ def case_view(opened: Opened) -> Json:
     }
 
 
-def case_row(case: Case) -> Json:
+def case_row(case: Case, *, blind: bool) -> Json:
+    """``blind``: for somebody who may have to look at it blind, so without what the model or the
+    first reviewer thought of it. That a second look was asked for tells nothing of their boxes."""
+    why = case.reasons
+    if blind:
+        told = tuple(code for code in case.reasons if code in _TELLS_NOTHING)
+        why = told or (_SECOND_LOOK,)
     return {
         "id": case.id,
         "image_id": case.image_id,
         "state": case.state.value,
         "work": case.state.value,
-        "reasons": reasons(case.reasons),
-        "priority": case.priority,
-        "disagreement": case.disagreement,
-        "model": case.model or None,
+        "reasons": reasons(why),
+        "priority": None if blind else case.priority,
+        "disagreement": None if blind else case.disagreement,
+        "model": None if blind else case.model or None,
         "created_at": case.created_at,
         "reopens": case.reopens,
     }
@@ -70,7 +80,8 @@ def case_row(case: Case) -> Json:
 
 def reasons(codes: Sequence[str]) -> list[Json]:
     """Why a case is where it is, as codes and in words."""
-    return coded({code: REASON_TEXTS.get(code, code.replace("_", " ")) for code in codes})
+    texts = {_SECOND_LOOK: _SECOND_LOOK_TEXT, **REASON_TEXTS}
+    return coded({code: texts.get(code, code.replace("_", " ")) for code in codes})
 
 
 def coded(texts: Mapping[str, str]) -> list[Json]:

@@ -46,6 +46,12 @@ def test_a_blind_look_then_three_layers_then_an_annotation_with_its_lineage(
     )
     assert view["layers"] == {"model": [], "first": [], "second": []}
     assert seen[0].id not in str(view)
+    # Nor why it is here, beyond that it is: "a box was added" would tell what to look for.
+    assert [reason["code"] for reason in view["case"]["reasons"]] == ["second_look"]
+    assert view["case"]["model"] is None
+    assert view["case"]["disagreement"] is None
+    queue = page.evaluate("fetch('/desk/queue?state=second').then(r => r.json())")
+    assert queue["rows"] == [view["case"]]
 
     page.evaluate("document.querySelector('[data-testid=desk-root]').__desk.focusCanvas()")
     desk.keys("2", "n", "Enter", *["Shift+ArrowRight"] * 8, *["Shift+ArrowDown"] * 8, "Enter")

@@ -204,6 +204,19 @@ test('going on editing stops the tries; an edit then makes it another answer', a
   assert.notEqual(keys[0], keys[1]);
 });
 
+test('an answer that comes after going on editing does not take the case away', async () => {
+  let arrive = null;
+  const slow = () => new Promise((resolve) => (arrive = resolve));
+  const { flow, answerAll, clock } = await started({ submit: [offline(), slow] });
+  answerAll();
+  flow.submit();
+  await clock.pass(1_500);
+  flow.stopRetrying();
+  arrive(DONE);
+  await settled();
+  assert.deepEqual([flow.session.id, flow.session.editable, flow.submitted], ['c1', true, 0]);
+});
+
 test('what is refused for its content can be corrected', async () => {
   const { flow, answerAll } = await started({
     submit: new Refused(422, { message: 'No.', hint: 'Look.' }),

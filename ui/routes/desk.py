@@ -99,7 +99,7 @@ class DeskRoutes:
             state, order, Filters(class_id, model), actor=actor, cursor=cursor, limit=limit
         )
         return {
-            "rows": [case_row(case) for case in page.cases],
+            "rows": [case_row(case, blind=case.state is CaseState.SECOND) for case in page.cases],
             "cursor": page.cursor,
             "total": page.total,
             "models": self.desk.models(state, actor=actor),

@@ -77,8 +77,8 @@ export class Flow {
     this.choice = { ...this.choice, ...change };
     this.#deps.memory.choice = this.choice;
     this.#changed('choice');
-    this.refreshCounts();
     if (other || this.status === 'empty' || this.status === 'failed') await this.takeNext();
+    else this.refreshCounts();
   }
 
   /** The next case of the queue. `after`: the one to go on behind, which stays if it is the last. */
@@ -86,6 +86,7 @@ export class Flow {
     const behind = after ? { after } : {};
     const body = { ...this.choice, ...behind, tab: this.#deps.tab };
     const fetch = async () => (await this.#deps.api.next(body)).case;
+    this.refreshCounts(); // what came in meanwhile
     return this.#move(fetch, { orStay: Boolean(after) });
   }
 

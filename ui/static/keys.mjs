@@ -35,7 +35,7 @@ export const KEYS = Object.freeze([
   row('next-box', ['Tab'], 'Next box, least confident first', WORK, ON_CANVAS),
   row('previous-box', ['Shift+Tab'], 'Previous box', WORK, ON_CANVAS),
   row('accept', ['A'], 'Accept', WORK),
-  row('reject', ['X'], 'Reject', WORK),
+  row('reject', ['X'], 'Reject; in a second review: drop', WORK),
   row('restore', ['B'], "Bring the model's box back", WORK),
   ...[1, 2, 3, 4, 5, 6, 7, 8, 9, 10].map((n) =>
     row(`class-${n}`, [String(n % 10)], `Class ${n}, of the selected or the next box`, WORK),

@@ -4,6 +4,9 @@
 const DATABASE = 'second-look';
 const STORE = 'unsaved';
 
+// A browser whose store does not answer must not keep the desk from beginning.
+const PATIENCE_MS = 3_000;
+
 /**
  * @typedef {object} LocalCopy
  * @property {string} who pseudonym of whose edit it is
@@ -131,6 +134,7 @@ function latestFirst(copies) {
 
 function opened(factory) {
   return new Promise((resolve, reject) => {
+    setTimeout(() => reject(new Error('no answer')), PATIENCE_MS);
     const request = factory.open(DATABASE, 1);
     request.onupgradeneeded = () =>
       request.result.createObjectStore(STORE, { keyPath: ['who', 'caseId', 'by'] });

@@ -84,7 +84,7 @@ export function queueDialog(desk, open) {
       'tr',
       { testid: 'queue-row', data: { case: entry.id } },
       el('td', { text: reasonText(entry) }),
-      el('td', { class: 'sl-number', text: `${Math.round(entry.priority * 100)} %` }),
+      el('td', { class: 'sl-number', text: entry.priority === null ? '' : `${Math.round(entry.priority * 100)} %` }),
       el('td', { text: entry.model ?? '' }),
       el('td', { text: new Date(entry.created_at).toLocaleDateString() }),
       el('td', null, take),
@@ -92,9 +92,7 @@ export function queueDialog(desk, open) {
   }
 }
 
-/** Of a case that waits for a second review nothing is told that its blind part must not know. */
-function reasonText({ state, reasons }) {
-  return state === 'second'
-    ? 'A second look is wanted'
-    : reasons.map((reason) => reason.text).join(', ');
+/** Of a case that waits for a second review the server tells nothing that would unblind. */
+function reasonText({ reasons }) {
+  return reasons.map((reason) => reason.text).join(', ');
 }
