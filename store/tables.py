@@ -119,7 +119,7 @@ leases = Table(
     Column("holder", Text, nullable=False),
     Column("tab", String(64), nullable=False),
     Column("token", BigInteger, nullable=False),
-    Column("expires_at", String(32), nullable=False),
+    Column("expires_at", String(32), nullable=False, index=True),
 )
 
 drafts = Table(

@@ -209,22 +209,22 @@ def _lane(
     return query.order_by(column, number).limit(limit)
 
 
-# Counted rather than NOT EXISTS: PostgreSQL would make a join of that, and where it takes few
-# cases to be left (many that are equally uncertain, say) one that reads and sorts all of them.
+# Neither is a NOT EXISTS: PostgreSQL would make a join of that, and where it takes few cases to be
+# left (many that are equally uncertain, say) one that reads and sorts all of them.
 
 
 def _held(viewer: Viewer) -> ColumnElement[bool]:
+    """Live leases are few, as many as people work at once: they are looked up together."""
     lease = tables.leases.c
     mine = lease.holder == viewer.person
     if viewer.tab is not None:
         mine = and_(mine, lease.tab == viewer.tab)
-    live = select(func.count()).where(
-        lease.case_id == _places.c.case_id, lease.expires_at > viewer.at, not_(mine)
-    )
-    return live.scalar_subquery() > 0
+    live = select(lease.case_id).where(lease.expires_at > viewer.at, not_(mine))
+    return _places.c.case_id.in_(live)
 
 
 def _skipped(viewer: Viewer) -> ColumnElement[bool]:
+    """One person's skips become many with the years: each is looked up for the case at hand."""
     skip = tables.skips.c
     own = select(func.count()).where(
         skip.case_id == _places.c.case_id, skip.reviewer == viewer.person

@@ -192,6 +192,7 @@ def _create_tables() -> None:
         sa.Column("expires_at", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("case_id"),
     )
+    op.create_index("ix_leases_expires_at", "leases", ["expires_at"])
     op.create_table(
         "drafts",
         sa.Column("id", sa.String(length=32), nullable=False),
