@@ -23,6 +23,7 @@ STATES = {
 VERDICTS = {"accepted": 0, "moved": 4, "relabelled": 1, "rejected": 3}
 _KINDS = ("First answers", "Second reviews")
 _PLOT_PX = 280
+_FEW = 6  # cases
 _BINS = 24
 # The slowest answers, of people called away, would squeeze all others into the first bars.
 _LONGEST_PERCENTILE = 98
@@ -57,6 +58,8 @@ def waiting(counts: Mapping[CaseState, int]) -> Any:
         )
     plot.update_layout(margin_r=56, barmode="stack")
     plot.update_yaxes(autorange="reversed", showgrid=False)
+    if max(values) < _FEW:  # ticks in between would all be rounded to the same numbers
+        plot.update_xaxes(dtick=1)
     return plot.update_xaxes(rangemode="tozero", tickformat="d", nticks=6)
 
 
