@@ -13,7 +13,7 @@ from typing import Any
 from loop.cases import Annotation
 from loop.classes import ClassList
 from loop.predictions import Detection, ModelRef, Prediction
-from loop.promotions import Promotion, PromotionState
+from loop.promotions import ROLLED_BACK, Promotion, PromotionState
 
 # What a metric's name may hold anywhere; dots and slashes would be taken for a path's.
 _NOT_IN_NAMES = re.compile(r"[^\w -]")
@@ -179,8 +179,8 @@ class Promoted:
 def promoted(promotions: Iterable[Promotion], champion: ModelRef | None) -> list[Promoted]:
     """The promotions that went through, newest first; ``champion`` is what serves now.
 
-    A roll-back puts the model that was replaced into service again: one is taken to have happened
-    where that one serves now, or where the next model was measured against it.
+    A roll-back stands in the promotion's history. Of those before that was so, one is taken to
+    have happened where the replaced model serves now, or the next was measured against it.
     """
     through = [each for each in promotions if each.state is PromotionState.PROMOTED]
     through.sort(key=promoted_at, reverse=True)
@@ -190,8 +190,10 @@ def promoted(promotions: Iterable[Promotion], champion: ModelRef | None) -> list
         if place > 0:
             later = through[place - 1]
             after = later.champion if later.created_at > at else promotion.candidate
-        back = promotion.champion is not None and after == promotion.champion
-        found.append(Promoted(promotion, at, champion == promotion.candidate, back))
+        noted = any(step["state"] == ROLLED_BACK and step["at"] > at for step in promotion.history)
+        replaced_again = promotion.champion is not None and after == promotion.champion
+        serves = champion == promotion.candidate
+        found.append(Promoted(promotion, at, serves, not serves and (noted or replaced_again)))
     return found
 
 

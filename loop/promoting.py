@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from loop.access import Permission, require
@@ -122,7 +122,13 @@ def roll_back(
     registry.set_alias(CHAMPION, previous)
     if champion is not None:
         registry.set_alias(PREVIOUS, champion)
-    record_model(units, "model.rolled_back", actor, previous, details, reason)
+    with units() as uow:
+        ended = uow.promotions.find(champion.name, champion.version) if champion else None
+        if ended is not None and ended.state is PromotionState.PROMOTED:
+            note = ended.rolled_back(by=actor.pseudonym, reason=reason, at=now())
+            uow.promotions.update(note)
+        uow.record(_model_event("model.rolled_back", actor, previous, details, reason))
+        uow.commit()
     return previous
 
 
@@ -186,14 +192,23 @@ def record_model(
     outcome: Outcome = Outcome.DONE,
 ) -> None:
     with units() as uow:
-        uow.record(
-            Event(
-                type=type,
-                actor=actor,
-                subject={"model": ref.as_dict()},
-                details=details or {},
-                reason=reason,
-                outcome=outcome,
-            )
-        )
+        uow.record(_model_event(type, actor, ref, details or {}, reason, outcome))
         uow.commit()
+
+
+def _model_event(
+    type: str,
+    actor: Actor,
+    ref: ModelRef,
+    details: Mapping[str, Any],
+    reason: str,
+    outcome: Outcome = Outcome.DONE,
+) -> Event:
+    return Event(
+        type=type,
+        actor=actor,
+        subject={"model": ref.as_dict()},
+        details=details,
+        reason=reason,
+        outcome=outcome,
+    )

@@ -119,6 +119,9 @@ class PromotionState(StrEnum):
     FAILED = "failed"  # serving did not take it; the champion before it serves on
 
 
+# A step in a promotion's history that is no state: it was promoted, and that stays true.
+ROLLED_BACK = "rolled_back"
+
 _NEXT = {
     PromotionState.PROPOSED: {PromotionState.APPROVED, PromotionState.REFUSED},
     PromotionState.APPROVED: {PromotionState.PROMOTED, PromotionState.FAILED},
@@ -159,3 +162,8 @@ class Promotion:
             reason=reason if decided else self.reason,
             history=(*self.history, step),
         )
+
+    def rolled_back(self, *, by: str, reason: str, at: str) -> Promotion:
+        """The same promotion, with the note that the model before it was put back."""
+        step = {"state": ROLLED_BACK, "by": by, "reason": reason, "at": at}
+        return replace(self, history=(*self.history, step))

@@ -91,7 +91,7 @@ def _steps(promotion: Promotion, viewer: str) -> list[list[str | Cell]]:
     ]
     taken: list[list[str | Cell]] = [
         [
-            *(model, word, step["state"], who(step["by"], viewer)),
+            *(model, word, step["state"].replace("_", " "), who(step["by"], viewer)),
             Cell(step["reason"], "slt-wrap"),
             when(step["at"]),
         ]

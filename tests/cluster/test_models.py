@@ -186,6 +186,23 @@ def test_rolling_back_swaps_champion_and_previous(settings: Settings, units: Uni
     assert events(settings)[-1] == ("model.rolled_back", Outcome.DONE)
 
 
+def test_a_roll_back_stands_in_the_history_of_the_promotion_it_undoes(
+    units: UnitsOfWork,
+) -> None:
+    registry = FakeRegistry(champion=model("1"), candidate=model("2"))
+    propose(units, "2", "1")
+    promoting.approve(units, model("2"), actor=ENGINEER, reason="better")
+    promoting.promote(units, registry, model("2"), actor=ENGINEER, swap=None)
+    promoting.roll_back(units, registry, actor=ENGINEER, reason="misses rods", swap=None)
+    with units() as uow:
+        promotion = uow.promotions.find("detector", "2")
+    assert promotion is not None
+    assert promotion.state is PromotionState.PROMOTED
+    assert [step["state"] for step in promotion.history] == ["approved", "promoted", "rolled_back"]
+    assert promotion.history[-1]["reason"] == "misses rods"
+    assert promotion.history[-1]["by"] == ENGINEER.pseudonym
+
+
 def test_there_is_nothing_to_roll_back_to_before_the_first_promotion(units: UnitsOfWork) -> None:
     registry = FakeRegistry(champion=model("1"))
     with pytest.raises(NotFound, match="no previous"):

@@ -147,6 +147,15 @@ def test_a_roll_back_shows_in_what_the_next_model_was_measured_against() -> None
     assert [each.rolled_back for each in found] == [False, True, False]
 
 
+def test_a_noted_roll_back_counts_until_the_model_serves_again() -> None:
+    noted = promotion(2, 1, measured="1", at="2").rolled_back(by="eva", reason="worse", at="3")
+    later = promotion(3, 2, measured="1", at="4")  # measured before the roll-back
+    for champion, expected in ((model(3), [False, True]), (model(2), [True, False])):
+        found = promoted([noted, later], champion)
+        assert [each.rolled_back for each in found] == expected
+    assert [each.at for each in found] == ["4", "2"]
+
+
 def test_a_model_measured_before_another_went_through_says_nothing_about_that_one() -> None:
     found = promoted(
         [
