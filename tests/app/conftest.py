@@ -98,7 +98,7 @@ def picture(width: int, height: int, seed: int) -> bytes:
     return sanitise(encode_jpeg(pixels), Limits(10**9, 10**9)).data
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """One app for all tests that do not need another setting."""
     with running_app(tmp_path_factory.mktemp("home")) as running:
@@ -148,7 +148,9 @@ def running_app(
         log.close()
 
 
-@pytest.fixture(scope="session")
+# No longer than these tests: Playwright keeps an event loop running, in which others cannot start
+# theirs.
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Any]:
     if not CHROMIUM.exists():
         pytest.skip(f"{CHROMIUM} is not there: apt-get install chromium")
