@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # The page's scripts are plain modules and need no build. Node lints and tests them, and is the
 # identity provider that the sign-in is tested against; without it both are skipped.
 NODE_STAMP := node_modules/.installed
-NODE := $(shell node -e 'process.exit(parseInt(process.versions.node) < 20)' 2>/dev/null && command -v npm)
+NODE := $(shell node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null && command -v npm)
 
 .PHONY: demo up down test check check-js format bench clean
 
