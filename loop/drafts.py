@@ -26,11 +26,6 @@ class Draft:
     saved_at: str
     recovered: bool = False
 
-    @property
-    def sealed_blind(self) -> bool:
-        """Whether it was saved after this reviewer's blind boxes were sealed."""
-        return self.phase == "settle"
-
 
 @dataclass(frozen=True, slots=True)
 class Submission:

@@ -18,6 +18,7 @@ from loop.desk import SKIP_REASONS, Desk
 from loop.desk_views import Opened
 from loop.errors import InvalidAnswer
 from loop.events import Actor
+from loop.picking import permission_for
 from loop.ports import UnitsOfWork
 from loop.predictions import Prediction
 from loop.queue import MOST_ROWS, Filters, Order, Work
@@ -74,7 +75,7 @@ class DeskRoutes:
             "heartbeat_seconds": HEARTBEAT_SECONDS,
             "skip_reasons": coded(SKIP_REASONS),
             "settle_reasons": coded(SETTLE_REASONS),
-            "works": [work.value for work in Work if person.may(_needs(work))],
+            "works": [work.value for work in Work if person.may(permission_for(work.state))],
         }
 
     def counts(self, request: Request) -> Json:
@@ -218,7 +219,7 @@ class DeskRoutes:
             wanted.work,
             wanted.order,
             wanted.filters,
-            actor=person.acting(_needs(wanted.work)),
+            actor=person.acting(permission_for(wanted.work.state)),
             tab=tab,
             after=wanted.after,
         )
@@ -235,10 +236,6 @@ class DeskRoutes:
         with self.units() as uow:
             prediction = uow.predictions.get(uow.cases.get(case_id).prediction_id)
         return tuple(_final(box, prediction) for box in boxes)
-
-
-def _needs(work: Work) -> Permission:
-    return Permission.ADJUDICATE if work is Work.SECOND else Permission.REVIEW
 
 
 def _reader(person: Person, state: CaseState) -> Actor:

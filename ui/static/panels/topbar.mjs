@@ -113,16 +113,12 @@ function select(label, testid, choose) {
   });
 }
 
-// Why a case came to a second review says what model and first reviewer did: not before the reveal.
-const BLIND_REASON = 'A second look is wanted';
-
+// Before the reveal of a second review the server tells no more than that it is wanted, and no model.
 function reasonsOf(view) {
-  const blind = view.phase === 'blind';
-  const reasons = blind ? [BLIND_REASON] : view.case.reasons.map((reason) => reason.text);
-  const chips = reasons.map((text) => ['sl-why', text]);
+  const chips = view.case.reasons.map((reason) => ['sl-why', reason.text]);
   if (view.picked === 'random') chips.unshift(['sl-random', 'Drawn at random']);
   if (view.case.reopens) chips.unshift(['sl-why', 'New version of a settled case']);
-  if (view.case.model && !blind) chips.push(['sl-model', view.case.model]);
+  if (view.case.model) chips.push(['sl-model', view.case.model]);
   return chips;
 }
 
