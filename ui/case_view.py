@@ -18,7 +18,7 @@ Json = dict[str, Any]
 
 _TELLS_NOTHING = ("escalated", "reopened")
 _SECOND_LOOK = "second_look"
-_SECOND_LOOK_TEXT = "Model and first reviewer differ; look at it without them first"
+_SECOND_LOOK_TEXT = "A second look is wanted"
 
 
 def case_view(opened: Opened) -> Json:
