@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,26 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from loop.errors import Misconfigured
 from train.paths import PARAMS
+
+
+class Precision(StrEnum):
+    """Of the numbers in a training step. ``auto`` is bf16 where the hardware computes in it."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+class FinalModel(StrEnum):
+    """What a cross-validation registers: one more training on all folds, or its best fold."""
+
+    REFIT = "refit"
+    BEST_FOLD = "best_fold"
+
+
+class ExportFormat(StrEnum):
+    ONNX = "onnx"
+    OPENVINO = "openvino"
 
 
 class Params(BaseModel):
@@ -29,10 +50,23 @@ class Params(BaseModel):
     # The architecture when there are no weights to start from.
     ARCHITECTURE: str = "yolo11n.yaml"
     VAL_FRACTION: float = Field(0.2, gt=0, lt=1)
+    # Images whose 64-bit perceptual hashes differ in at most so many bits stay on one side of a
+    # split; -1 does not look for them.
+    NEAR_DUPLICATE_DISTANCE: int = Field(4, ge=-1, le=16)
+    # A class that only one subject shows can be trained on or validated on, not both.
+    ALLOW_RARE_CLASSES: bool = False
+    PRECISION: Precision = Precision.AUTO
+    # Validate after every so many epochs, and after the last one.
+    VAL_PERIOD: int = Field(1, ge=1)
+    FINAL_MODEL: FinalModel = FinalModel.REFIT
+    # Formats that a registered model is exported to, beside its .pt file.
+    EXPORTS: tuple[ExportFormat, ...] = (ExportFormat.ONNX, ExportFormat.OPENVINO)
     CPUS_PER_FOLD: float = Field(1, gt=0)
     GPUS_PER_FOLD: float = Field(0, ge=0)
     # Hyperparameters of Ultralytics, by its names (lr0, mosaic, …).
     train: dict[str, Any] = Field(default_factory=dict)
+    # The space of `secondlook train search`: what each of them may be.
+    search: dict[str, Any] = Field(default_factory=dict)
 
 
 def load_params(path: Path = PARAMS) -> Params:
