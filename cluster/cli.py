@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.commands import audit, data, models, run, training, users
+from cluster.commands import audit, data, gold, models, run, training, users
 from cluster.console import err, print_error
 from cluster.context import CommandLine
 from loop.errors import LoopError
@@ -38,6 +38,7 @@ def main_options(
 
 run.add_to(app)
 data.add_to(app)
+gold.add_to(app)
 training.add_to(app)
 models.add_to(app)
 audit.add_to(app)

@@ -90,7 +90,13 @@ def demo_images(settings: Settings, kind: str, count: int, step: Step) -> list[D
     for made in generate(count, seed=seed, size=IMAGE_SIZE_PX, prefix=f"{kind}-slide"):
         clean = sanitise(encode_png(made.pixels), limits)
         new = NewImage(
-            clean.data, clean.media_type, clean.width, clean.height, made.subject, "demo"
+            clean.data,
+            clean.media_type,
+            clean.width,
+            clean.height,
+            made.subject,
+            "demo",
+            clean.phash,
         )
         images.append(DemoImage(made.name, new, made.boxes))
         step(len(images), count)

@@ -13,6 +13,8 @@ from typing import Any
 from loop.classes import ClassList, classes_event
 from loop.errors import InvalidImage, InvalidInput, LoopError
 from loop.events import Actor, Event, new_id
+from loop.gold import GoldSet, read_gold
+from loop.growing_gold import Growth, growth_event
 from loop.intake import NewImage, TrueBox, add_truth, queue_image
 from loop.ports import UnitsOfWork
 from loop.predictions import Detection, ModelRef
@@ -37,7 +39,7 @@ class ImportAs(StrEnum):
 
 @dataclass(slots=True)
 class ImportReport:
-    """What came in and what did not; ``problems`` are (file, reason)."""
+    """What came in, and what did not or not as it was; ``problems`` are (file, reason)."""
 
     images: int = 0
     boxes: int = 0
@@ -68,19 +70,22 @@ def import_dataset(
     progress: Progress,
     name: str = "",
     sha256: str = "",
+    allow_trained: bool = False,
 ) -> ImportReport:
     """Import every image under ``path`` that can be; what cannot is in the report, with why.
 
     ``subject_pattern`` is searched for in the image's path below ``path``; its first group (or
     all of the match) is the subject, and its pseudonym is what is kept. ``only`` is a file that
     lists the names to import, one a line. ``name`` and ``sha256`` are what the data set is called
-    and known by where the folder it lies in says nothing. Raises `InvalidDataset`, `InvalidInput`.
+    and known by where the folder it lies in says nothing. ``allow_trained`` lets gold images in
+    that models may know. Raises `InvalidDataset`, `InvalidInput`.
     """
     if gold and import_as is ImportAs.PREDICTION:
         raise InvalidInput("Gold images need true boxes.", hint="Use --as truth with --gold.")
     units = open_units_of_work(settings)
     with units() as uow:
         known = uow.classes.find()
+        gold_before = read_gold(uow) if gold else None
     reader = read_dataset(path, format, classes=known)
     classes = known or reader.classes
     if known is None:
@@ -89,7 +94,14 @@ def import_dataset(
     # Whoever made the boxes, the data set is all that is known of it.
     digest = sha256 or hashlib.sha256(str(path.absolute()).encode()).hexdigest()
     importer = _Importer(
-        settings, units, classes, import_as, gold, ModelRef(source, "1", digest), actor
+        settings,
+        units,
+        classes,
+        import_as,
+        gold=gold,
+        allow_trained=allow_trained,
+        model=ModelRef(source, "1", digest),
+        actor=actor,
     )
     pattern = _compiled(subject_pattern)
     wanted = _names(only)
@@ -101,6 +113,8 @@ def import_dataset(
         progress(done, total)
     report.problems = [(str(p.file), p.what) for p in reader.problems] + report.problems
     _record(units, source, format, report, actor, gold=gold)
+    if gold_before is not None:
+        _record_growth(units, gold_before, source, actor, allow_trained=allow_trained)
     return report
 
 
@@ -111,7 +125,9 @@ class _Importer:
         units: UnitsOfWork,
         classes: ClassList,
         import_as: ImportAs,
+        *,
         gold: bool,
+        allow_trained: bool,
         model: ModelRef,
         actor: Actor,
     ) -> None:
@@ -119,6 +135,7 @@ class _Importer:
         self._classes = classes
         self._as_truth = import_as is ImportAs.TRUTH
         self._gold = gold
+        self._allow_trained = allow_trained
         self._actor = actor
         self._model = model
         self._images = open_image_store(settings)
@@ -130,7 +147,7 @@ class _Importer:
     ) -> None:
         try:
             subject = self._subject(image, pattern, report)
-            added = self._add(image, subject)
+            added = self._add(image, subject, report)
         except LoopError as error:
             report.problems.append((str(image.path), error.message))
             return
@@ -153,7 +170,7 @@ class _Importer:
             return ""
         return self._pseudonyms.of(match.group(1) if pattern.groups else match.group(0))
 
-    def _add(self, image: ImportedImage, subject: str) -> str | None:
+    def _add(self, image: ImportedImage, subject: str, report: ImportReport) -> str | None:
         """Keep one image; returns its subject, or None if nothing about it is new."""
         clean = sanitise(image.path.read_bytes(), self._limits)
         if (clean.width, clean.height) != (image.width, image.height):
@@ -162,12 +179,25 @@ class _Importer:
                 "after turning"
             )
         new = NewImage(
-            clean.data, clean.media_type, clean.width, clean.height, subject, self._model.name
+            clean.data,
+            clean.media_type,
+            clean.width,
+            clean.height,
+            subject,
+            self._model.name,
+            clean.phash,
         )
         if self._as_truth:
             truth = [TrueBox(box.box, self._classes.id_of(box.class_name)) for box in image.boxes]
             annotation = add_truth(
-                self._units, self._images, new, truth, actor=self._actor, gold=self._gold
+                self._units,
+                self._images,
+                new,
+                truth,
+                actor=self._actor,
+                gold=self._gold,
+                allow_trained=self._allow_trained,
+                warn=lambda reason: report.problems.append((str(image.path), reason)),
             )
             return (subject or annotation.image_id) if annotation else None
         detections = [
@@ -242,3 +272,15 @@ def _record(
             )
         )
         uow.commit()
+
+
+def _record_growth(
+    units: UnitsOfWork, before: GoldSet, source: str, actor: Actor, *, allow_trained: bool
+) -> None:
+    with units() as uow:
+        after = read_gold(uow)
+        added = tuple(sorted({*after.image_ids} - {*before.image_ids}))
+        if added:
+            growth = Growth(before, after, added, None)
+            uow.record(growth_event(growth, actor, allow_trained=allow_trained, source=source))
+            uow.commit()

@@ -21,6 +21,7 @@
     ├── Unavailable             a part that is needed does not answer (HTTP 503)
     ├── NotEnoughData           too few images, subjects or examples to go on
     ├── TrainingFailed          a fold or a training run ended without a usable model
+    ├── TrainingStopped         whoever watches a training run had it ended early
     ├── BrokenRecord            stored data or a log does not match its digest
     └── Misconfigured           a setting, a workspace or an installation is wrong
 
@@ -38,6 +39,8 @@ class LoopError(Exception):
 
     code: ClassVar[str] = "error"
     http_status: ClassVar[int] = 500
+    # Whoever put a failure on record says so here: nobody who passes it on does it again.
+    recorded = False
 
     def __init__(self, message: str, *, hint: str = "", code: str | None = None) -> None:
         super().__init__(message)
@@ -146,6 +149,10 @@ class NotEnoughData(LoopError):
 
 class TrainingFailed(LoopError):
     code = "training_failed"
+
+
+class TrainingStopped(LoopError):
+    code = "training_stopped"
 
 
 class BrokenRecord(LoopError):

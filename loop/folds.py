@@ -1,8 +1,9 @@
-"""Splits that keep each subject on one side and spread rare classes evenly.
+"""Splits that keep what belongs together on one side and spread rare classes evenly.
 
-Grouped by subject and stratified by the rarest class in each image (scikit-learn's
-StratifiedGroupKFold); images without boxes are a stratum of their own. The same images, subjects,
-classes and seed give the same split, in whatever order they come.
+What belongs together is a group: images of one subject, and near-duplicates. Stratified by the
+rarest class in each image (scikit-learn's StratifiedGroupKFold); images without boxes are a
+stratum of their own. The same images, groups, classes and seed give the same split, in whatever
+order they come.
 """
 
 from __future__ import annotations
@@ -10,9 +11,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,37 +28,40 @@ FoldArray = NDArray[np.int8]
 
 def assign_folds(
     image_ids: Sequence[str],
-    subjects: Sequence[str],
+    groups: Sequence[str],
     classes_per_image: Sequence[Collection[int]],
     k: int,
     seed: int,
 ) -> FoldArray:
     """The fold of each image, 0 to k - 1; no fold is empty.
 
-    ``classes_per_image`` holds the class ids in each image, repeats allowed. Raises
-    `NotEnoughData` without images or with fewer subjects than folds.
+    ``groups`` names what each image must stay together with. ``classes_per_image`` holds the class
+    ids in each image, repeats allowed. Raises `NotEnoughData` without images or with fewer groups
+    than folds.
     """
     if not 2 <= k <= np.iinfo(np.int8).max:
         raise InvalidInput(f"There is no splitting into {k} folds.", hint="Take 2 to 127.")
-    _check(image_ids, subjects, classes_per_image)
-    subject_count = len(set(subjects))
-    if subject_count < k:
+    _check(image_ids, groups, classes_per_image)
+    group_count = len(set(groups))
+    if group_count < k:
         raise NotEnoughData(
-            f"{k} folds need {k} subjects, and there are {subject_count}.",
+            f"{k} folds need {k} subjects, and there are {group_count}, subjects that share "
+            "near-duplicate images counted as one.",
             hint="Lower K_FOLDS, or bring in images of more subjects; images of one subject never "
-            "sit on both sides of a split.",
+            "sit on both sides of a split. If different images are taken for near-duplicates, "
+            "lower NEAR_DUPLICATE_DISTANCE.",
         )
     order = sorted(range(len(image_ids)), key=lambda index: image_ids[index])
     strata = _strata([classes_per_image[index] for index in order], k)
-    groups = np.array([subjects[index] for index in order])
+    group_names = np.array([groups[index] for index in order])
     splitter = StratifiedGroupKFold(n_splits=k, shuffle=True, random_state=seed)
     sorted_folds = np.zeros(len(order), dtype=np.int8)
     with warnings.catch_warnings():
         # A class with fewer images than folds is missing in some of them: the report shows it.
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        for fold, (_, test) in enumerate(splitter.split(groups, strata, groups)):
+        for fold, (_, test) in enumerate(splitter.split(group_names, strata, group_names)):
             sorted_folds[test] = fold
-    _fill_empty(sorted_folds, groups, k)
+    _fill_empty(sorted_folds, group_names, k)
     folds = np.empty_like(sorted_folds)
     folds[order] = sorted_folds
     return folds
@@ -67,83 +69,39 @@ def assign_folds(
 
 def split_train_val(
     image_ids: Sequence[str],
-    subjects: Sequence[str],
+    groups: Sequence[str],
     classes_per_image: Sequence[Collection[int]],
     val_fraction: float,
     seed: int,
 ) -> NDArray[np.bool_]:
     """True for each image to validate on: about ``val_fraction`` of them, at least one.
 
-    Raises `NotEnoughData` with fewer than two subjects.
+    Raises `NotEnoughData` with fewer than two groups.
     """
     if not 0 < val_fraction < 1:
         raise InvalidInput(f"A share of {val_fraction} cannot be split off.", hint="Take 0 to 1.")
-    finest = max(2, min(_FINEST_SHARE, len(set(subjects))))
+    finest = max(2, min(_FINEST_SHARE, len(set(groups))))
     share = Fraction(val_fraction).limit_denominator(finest)
     share = min(max(share, Fraction(1, finest)), Fraction(finest - 1, finest))
-    folds = assign_folds(image_ids, subjects, classes_per_image, share.denominator, seed)
+    folds = assign_folds(image_ids, groups, classes_per_image, share.denominator, seed)
     val: NDArray[np.bool_] = folds < share.numerator
     return val
 
 
-@dataclass(frozen=True, slots=True)
-class PartCounts:
-    """What one part of a split holds; ``boxes`` are by class id."""
-
-    part: str
-    images: int
-    subjects: int
-    negatives: int
-    boxes: tuple[int, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "part": self.part,
-            "images": self.images,
-            "subjects": self.subjects,
-            "negatives": self.negatives,
-            "boxes": list(self.boxes),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class FoldReport:
-    """The parts of a split, in the order of their names; parts that are missing are empty."""
-
-    parts: tuple[PartCounts, ...]
-
-    @classmethod
-    def of(
-        cls,
-        names: Sequence[str],
-        parts: Sequence[str],
-        subjects: Sequence[str],
-        classes_per_image: Sequence[Collection[int]],
-        class_count: int,
-    ) -> FoldReport:
-        """``parts`` is the part of each image; ``classes_per_image`` the class id of each box."""
-        rows = []
-        for name in names:
-            inside = [index for index, part in enumerate(parts) if part == name]
-            boxes = Counter(found for index in inside for found in classes_per_image[index])
-            rows.append(
-                PartCounts(
-                    part=name,
-                    images=len(inside),
-                    subjects=len({subjects[index] for index in inside}),
-                    negatives=sum(not classes_per_image[index] for index in inside),
-                    boxes=tuple(boxes[class_id] for class_id in range(class_count)),
-                )
-            )
-        return cls(tuple(rows))
-
-    def as_dict(self) -> list[dict[str, Any]]:
-        return [part.as_dict() for part in self.parts]
+def class_spread(
+    groups: Sequence[str], classes_per_image: Sequence[Collection[int]], class_count: int
+) -> list[int]:
+    """In how many groups each class is shown."""
+    shown = [set[str]() for _ in range(class_count)]
+    for group, classes in zip(groups, classes_per_image, strict=True):
+        for class_id in classes:
+            shown[class_id].add(group)
+    return [len(each) for each in shown]
 
 
 def _check(
     image_ids: Sequence[str],
-    subjects: Sequence[str],
+    groups: Sequence[str],
     classes_per_image: Sequence[Collection[int]],
 ) -> None:
     if not image_ids:
@@ -151,8 +109,8 @@ def _check(
             "There are no images to split.",
             hint="Annotate images first, outside the gold set, which is never trained on.",
         )
-    if not len(image_ids) == len(subjects) == len(classes_per_image):
-        raise InvalidInput("Every image needs one subject and its classes.")
+    if not len(image_ids) == len(groups) == len(classes_per_image):
+        raise InvalidInput("Every image needs one group and its classes.")
     if len(set(image_ids)) != len(image_ids):
         raise InvalidInput("An image stands twice among those to split.")
 
@@ -171,9 +129,9 @@ def _strata(classes_per_image: Sequence[Collection[int]], k: int) -> NDArray[np.
 
 
 def _fill_empty(folds: FoldArray, groups: NDArray[np.str_], k: int) -> None:
-    """Give each empty fold the smallest subject of the fold with the most subjects, in place.
+    """Give each empty fold the smallest group of the fold with the most groups, in place.
 
-    The splitter is greedy and may leave a fold empty, even with more subjects than folds.
+    The splitter is greedy and may leave a fold empty, even with more groups than folds.
     """
     names, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     fold_of = np.zeros(len(names), dtype=np.int8)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from loop.access import Permission, require
 from loop.boxes import Box
@@ -14,6 +15,7 @@ from loop.corrections import FinalBox, Origin, check_boxes, digest_of_boxes
 from loop.errors import Conflict, InvalidBox
 from loop.events import Actor, Event, new_id, now
 from loop.images import Image
+from loop.leakage import Kin, gold_kin, refuse_known
 from loop.ports import ImageStore, UnitOfWork, UnitsOfWork
 from loop.predictions import Detection, ModelRef, Prediction
 
@@ -24,7 +26,8 @@ _draw = random.SystemRandom().random
 @dataclass(frozen=True, slots=True)
 class NewImage:
     """A sanitised image on its way in. ``subject`` may be empty: the image is then a subject of
-    its own, so that it can never leak into another's fold."""
+    its own, so that it can never leak into another's fold. ``phash`` is its
+    `loop.perceptual_hash`; None leaves it to whoever makes the next snapshot."""
 
     data: bytes
     media_type: str
@@ -32,6 +35,7 @@ class NewImage:
     height: int
     subject: str = ""
     source: str = "upload"
+    phash: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +59,9 @@ def queue_image(
     """Keep the image and its prediction, and put it into the first reviewers' queue.
 
     The same image and model again, while the first is still waiting for its first review, gives
-    the case that is there. Raises `NotAllowed`; `Conflict` for a gold image: its truth is not up
-    for review; `InvalidBox` for a detection that reaches out of the image, which no one could
-    accept.
+    the case that is there. An image that shows what a gold one does is noted as such, and never
+    trained on. Raises `NotAllowed`; `Conflict` for a gold image: its truth is not up for review;
+    `InvalidBox` for a detection that reaches out of the image, which no one could accept.
     """
     require(actor, Permission.SUBMIT_IMAGES)
     for detection in detections:
@@ -95,6 +99,7 @@ def queue_image(
         )
         uow.predictions.add(prediction)
         uow.cases.add(case)
+        kin = gold_kin(uow, image)
         uow.record(
             Event(
                 type="image.queued",
@@ -105,7 +110,7 @@ def queue_image(
                     "review_id": case.id,
                     "model": model.as_dict(),
                 },
-                details={"detections": len(detections), "source": image.source},
+                details={"detections": len(detections), "source": image.source} | _noted(kin),
                 request_id=request_id,
                 at=at,
             )
@@ -130,12 +135,15 @@ def add_truth(
     *,
     actor: Actor,
     gold: bool = False,
+    allow_trained: bool = False,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> Annotation | None:
     """Keep an image with boxes that need no review. None if it has the same annotation already.
 
     An image that was imported with other boxes gets a new version. ``gold`` freezes it into the
-    gold set. Raises `NotAllowed`; `Conflict` when a gold image or people's answer would change, or
-    a training image become gold.
+    gold set. ``warn`` is told why an image that was kept, or others, will not be trained on.
+    Raises `NotAllowed`; `Conflict` when a gold image or people's answer would change, a training
+    image become gold, or a gold image be one that models may know (`loop.leakage.refuse_known`).
     """
     require(actor, Permission.IMPORT)
     image_id = images.put(new.data)
@@ -150,9 +158,12 @@ def add_truth(
         if before is not None and before.boxes == final and known and known.gold == gold:
             return None
         _refuse_change(uow, image_id, known, before, gold=gold)
-        _known_or_new(uow, image_id, new)
+        image = _known_or_new(uow, image_id, new)
         if gold:
+            (kin,) = refuse_known(uow, [image], allow_trained=allow_trained)
             uow.images.mark_gold([image_id])
+        else:
+            kin = gold_kin(uow, image)
         annotation = Annotation(
             id=new_id(),
             image_id=image_id,
@@ -173,10 +184,13 @@ def add_truth(
                     "annotation_id": annotation.id,
                     "boxes_sha256": digest_of_boxes(final),
                 },
-                details={"boxes": len(final), "gold": gold, "version": annotation.version},
+                details={"boxes": len(final), "gold": gold, "version": annotation.version}
+                | _noted(kin, gold=gold),
             )
         )
         uow.commit()
+    if kin:
+        warn(_warning(kin, gold=gold))
     return annotation
 
 
@@ -195,7 +209,8 @@ def _refuse_change(
         raise Conflict(
             f"{name} is already {'in' if known.gold else 'outside'} the gold set, and that cannot "
             "change once it is annotated.",
-            hint="Import gold images and training images from separate folders.",
+            hint="Import gold images and training images from separate folders; an annotated "
+            "image becomes gold by its id: secondlook gold add IMAGE_ID",
         )
     if gold:
         raise Conflict(f"Gold image {image_id[:12]} is frozen; its boxes cannot change.")
@@ -215,9 +230,27 @@ def _known_or_new(uow: UnitOfWork, image_id: str, new: NewImage) -> Image:
         subject=new.subject or f"image-{image_id[:16]}",
         source=new.source,
         created_at=now(),
+        phash=new.phash,
     )
     uow.images.add(image)
-    return uow.images.get(image_id)
+    kept = uow.images.get(image_id)
+    if kept.phash is None and new.phash is not None:  # from before there were hashes
+        uow.images.set_phash({image_id: new.phash})
+        kept = replace(kept, phash=new.phash)
+    return kept
+
+
+def _noted(kin: Kin, *, gold: bool = False) -> dict[str, Any]:
+    """What the event about an image says of its kin on the other side."""
+    return {("training_kin" if gold else "gold_kin"): kin.as_dict()} if kin else {}
+
+
+def _warning(kin: Kin, *, gold: bool) -> str:
+    near, same = len(kin.near_duplicates), len(kin.same_subject)
+    if gold:
+        return f"not trained on any more: {near} near-duplicates, {same} images of its subject"
+    reason = "shows the same as a gold image" if near else "is of a subject in the gold set"
+    return f"kept, but not trained on: it {reason}"
 
 
 def _waiting_case(uow: UnitOfWork, image_id: str, model: ModelRef) -> Case | None:

@@ -6,7 +6,7 @@ A unit of work is one database transaction. Nothing is kept unless ``commit`` is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -41,6 +41,19 @@ class Images(Protocol):
         """The frozen gold set, ordered by id."""
 
     def mark_gold(self, image_ids: Sequence[str]) -> None: ...
+    def near(self, phash: str, distance: int, *, gold: bool) -> list[Image]:
+        """Those in the gold set, or those outside it, whose hash differs from ``phash`` in at most
+        ``distance`` bits, by id; none if that is `loop.perceptual_hash.NO_HASH`."""
+
+    def of_subject(self, subject: str) -> list[Image]:
+        """By id."""
+
+    def answered_at(self, image_ids: Collection[str]) -> dict[str, str]:
+        """When each of them first got an annotation or a first answer; without those that got
+        none."""
+
+    def set_phash(self, hashes: Mapping[str, str]) -> None:
+        """Hashes by image id. They follow from the bytes: it needs no event."""
 
 
 class Predictions(Protocol):

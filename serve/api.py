@@ -115,6 +115,7 @@ class _Routes:
             height=image.height,
             subject=self._intake.pseudonym_of(subject),
             source=source,
+            phash=image.phash,
         )
         queued = await anyio.to_thread.run_sync(
             partial(

@@ -28,12 +28,15 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from loop.errors import InvalidImage, LoopError, TooLarge
+from loop.errors import InvalidImage, InvalidInput, LoopError, TooLarge
+from loop.perceptual_hash import NO_HASH, perceptual_hash
 
 Pixels = NDArray[np.uint8]
 
 # Every type tells itself in fewer, DICOM after 128.
 _HEADER_BYTES = 256
+
+_ANY_NUMBER = 2**63
 
 _JPEG = "image/jpeg"
 _PNG = "image/png"
@@ -91,13 +94,15 @@ class DecodedImage:
 
 @dataclass(frozen=True, slots=True)
 class SanitisedImage:
-    """``data`` is a JPEG or PNG with nothing in it but pixels; ``pixels`` are those of ``data``."""
+    """``data`` is a JPEG or PNG with nothing in it but pixels; ``pixels`` are those of ``data``,
+    and ``phash`` their `loop.perceptual_hash`."""
 
     data: bytes
     media_type: str
     width: int
     height: int
     pixels: Pixels
+    phash: str
 
 
 def decode(data: bytes, limits: Limits) -> DecodedImage:
@@ -126,7 +131,16 @@ def sanitise(data: bytes, limits: Limits) -> SanitisedImage:
             media_type = _PNG
             pixels = _array(_as_rgb(_upright(image)))
             clean = encode_png(pixels)
-    return SanitisedImage(clean, media_type, pixels.shape[1], pixels.shape[0], pixels)
+    height, width = pixels.shape[:2]
+    return SanitisedImage(clean, media_type, width, height, pixels, perceptual_hash(pixels))
+
+
+def hash_of(data: bytes) -> str:
+    """The perceptual hash of bytes that were taken in once; `NO_HASH` if they are no image."""
+    try:
+        return perceptual_hash(decode(data, Limits(len(data), _ANY_NUMBER)).pixels)
+    except InvalidInput:
+        return NO_HASH
 
 
 def read_size(path: Path) -> tuple[int, int]:

@@ -29,7 +29,9 @@ class SnapshotEntry:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image of a snapshot with its boxes, in pixels; no boxes means "no finding"."""
+    """One image of a snapshot with its boxes, in pixels; no boxes means "no finding".
+
+    ``phash`` is its `loop.perceptual_hash`, None in snapshots from before there were any."""
 
     image_id: str
     width: int
@@ -38,6 +40,7 @@ class Sample:
     subject: str
     gold: bool
     boxes: tuple[FinalBox, ...]
+    phash: str | None = None
 
 
 def row_of(entry: SnapshotEntry) -> Row:
@@ -57,6 +60,7 @@ def row_of(entry: SnapshotEntry) -> Row:
         "prediction_id": prediction.id if prediction else None,
         "model": prediction.model.as_dict() if prediction else None,
         "boxes": [_box_row(box, prediction) for box in entry.boxes],
+        "phash": entry.image.phash,
     }
 
 
@@ -107,4 +111,5 @@ def sample_of(row: Row) -> Sample:
         row["subject"],
         row["gold"],
         boxes,
+        row.get("phash"),
     )

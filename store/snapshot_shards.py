@@ -63,6 +63,8 @@ ANNOTATIONS = pa.schema(
         pa.field("prediction_id", pa.string()),
         pa.field("model", _MODEL),
         _required("boxes", pa.list_(_required("element", _BOX))),
+        # Later than the rest: shards from before are without it.
+        pa.field("phash", pa.string()),
     ]
 )
 

@@ -35,6 +35,8 @@ images = Table(
     Column("source", Text, nullable=False),
     Column("created_at", String(32), nullable=False),
     Column("gold", Boolean, nullable=False, default=False, index=True),
+    # Null: nobody has computed it. Empty: there is nothing in the image to compare.
+    Column("phash", String(16), nullable=True),
 )
 
 classes = Table(

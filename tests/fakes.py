@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -29,6 +29,7 @@ from loop.events import Event
 from loop.images import Image
 from loop.impact import Impact, Settled
 from loop.leases import Hold
+from loop.perceptual_hash import bits_apart
 from loop.predictions import ModelRef, Prediction
 from loop.progress import ActiveSeconds, Done, Verdicts
 from loop.promotions import Promotion
@@ -73,7 +74,8 @@ class Tables:
     def audited(self) -> dict[str, object]:
         """What must not change without an event."""
         audited = (each.name for each in fields(self) if each.name not in _WORKING_STATE)
-        return {name: getattr(self, name) for name in audited}
+        images = {key: replace(image, phash=None) for key, image in self.images.items()}
+        return {name: getattr(self, name) for name in audited} | {"images": images}
 
     def copy(self) -> Tables:
         return Tables(**{each.name: dict(getattr(self, each.name)) for each in fields(self)})
@@ -176,6 +178,29 @@ class FakeImages(_Fake):
     def mark_gold(self, image_ids: Sequence[str]) -> None:
         for image_id in image_ids:
             self._tables.images[image_id] = replace(self.get(image_id), gold=True)
+
+    def near(self, phash: str, distance: int, *, gold: bool) -> list[Image]:
+        return [
+            image
+            for _, image in sorted(self._tables.images.items())
+            if image.gold == gold and image.phash and bits_apart(image.phash, phash) <= distance
+        ]
+
+    def of_subject(self, subject: str) -> list[Image]:
+        images = sorted(self._tables.images.items())
+        return [image for _, image in images if image.subject == subject]
+
+    def answered_at(self, image_ids: Collection[str]) -> dict[str, str]:
+        answers = [(a.image_id, a.created_at) for a in self._tables.annotations.values()]
+        for correction, _ in self._tables.corrections.values():
+            prediction = self._tables.predictions[correction.prediction_id]
+            answers.append((prediction.image_id, correction.created_at))
+        latest_first = sorted(answers, key=lambda answer: answer[1], reverse=True)
+        return {image_id: at for image_id, at in latest_first if image_id in image_ids}
+
+    def set_phash(self, hashes: Mapping[str, str]) -> None:
+        for image_id, phash in hashes.items():
+            self._tables.images[image_id] = replace(self.get(image_id), phash=phash)
 
 
 class FakePredictions(_Fake):

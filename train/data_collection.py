@@ -7,7 +7,8 @@ images keep their annotation in both, so that both are measured against the same
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from loop.cases import Annotation
@@ -15,6 +16,7 @@ from loop.errors import NotEnoughData
 from loop.events import Actor, Event, Role, now
 from loop.ports import UnitOfWork, UnitsOfWork
 from loop.snapshots import Labels, Manifest, SnapshotRecord
+from store.image_codec import hash_of
 from store.image_files import open_image_store
 from store.settings import load_settings
 from store.snapshot_files import SnapshotEntry, write_snapshot
@@ -78,6 +80,7 @@ def collect(
                 "`secondlook import`.",
             )
         classes = uow.classes.get()
+    entries = _hashed(units, entries, read_image)
     with progress("Writing new images") as step:
         manifest = write_snapshot(folder, labels, classes, entries, read_image, step)
     with units() as uow:
@@ -85,6 +88,28 @@ def collect(
             uow.record(_created(manifest, actor))
             uow.commit()
     return manifest
+
+
+def _hashed(
+    units: UnitsOfWork, entries: Sequence[SnapshotEntry], read_image: Callable[[str], bytes]
+) -> list[SnapshotEntry]:
+    """``entries`` with the perceptual hash of each image, which those from before it have not."""
+    missing = [entry.image.id for entry in entries if entry.image.phash is None]
+    hashes: dict[str, str] = {}
+    if missing:
+        with progress("Hashing images") as step:
+            for image_id in missing:
+                hashes[image_id] = hash_of(read_image(image_id))
+                step(len(hashes), len(missing))
+        with units() as uow:
+            uow.images.set_phash(hashes)
+            uow.commit()
+    return [
+        replace(entry, image=replace(entry.image, phash=hashes.get(entry.image.id)))
+        if entry.image.phash is None
+        else entry
+        for entry in entries
+    ]
 
 
 def _annotations(uow: UnitOfWork) -> Iterator[SnapshotEntry]:
@@ -140,4 +165,4 @@ def _created(manifest: Manifest, actor: Actor) -> Event:
 
 
 if __name__ == "__main__":
-    sys.exit(run_stage(main))
+    sys.exit(run_stage(main, "data_collection"))

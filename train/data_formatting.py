@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from loop.folds import split_train_val
 from loop.ports import UnitsOfWork
@@ -12,9 +11,18 @@ from store.settings import load_settings
 from store.snapshot_files import Snapshot, open_snapshot
 from store.unit_of_work import open_units_of_work
 from train.indices import EXCLUDED, GOLD, TRAIN, VAL, SplitIndex, write_split
-from train.params import load_params
+from train.params import Params, load_params
 from train.paths import StagePaths
-from train.splitting import columns_to_split, record, report_on, show, sort_out
+from train.split_report import publish, report_of_split
+from train.splitting import (
+    check_classes,
+    check_sides,
+    columns_to_split,
+    crowded_groups,
+    kinship,
+    one_sided_classes,
+    sort_out,
+)
 from train.stage import run_stage
 
 
@@ -23,44 +31,55 @@ def main(labels: Labels = Labels.ADJUDICATED) -> None:
     split_images(
         open_units_of_work(settings),
         open_snapshot(paths.snapshot),
-        paths.split,
-        val_fraction=params.VAL_FRACTION,
-        seed=params.SEED,
+        paths,
+        params=params,
         pseudonym=settings.actor,
     )
 
 
 def split_images(
-    units: UnitsOfWork,
-    snapshot: Snapshot,
-    path: Path,
-    *,
-    val_fraction: float,
-    seed: int,
-    pseudonym: str,
+    units: UnitsOfWork, snapshot: Snapshot, paths: StagePaths, *, params: Params, pseudonym: str
 ) -> SplitIndex:
-    """Write the split of ``snapshot`` to ``path`` and the audit event about it."""
-    pool = sort_out(snapshot.samples)
-    val = split_train_val(*columns_to_split(snapshot.samples, pool.trainable), val_fraction, seed)
+    """Write the split of ``snapshot``, the report on it, and the audit event about it."""
+    distance, fraction, seed = params.NEAR_DUPLICATE_DISTANCE, params.VAL_FRACTION, params.SEED
+    kin = kinship(snapshot, distance)
+    pool = sort_out(snapshot.samples, kin)
+    columns = columns_to_split(snapshot.samples, pool.trainable, kin)
+    val = split_train_val(*columns, fraction, seed)
+    warnings = check_classes(snapshot, pool, kin, allow_rare=params.ALLOW_RARE_CLASSES)
     part_of = (
         {row: VAL if to_val else TRAIN for row, to_val in zip(pool.trainable, val, strict=True)}
         | dict.fromkeys(pool.gold, GOLD)
         | dict.fromkeys(pool.excluded, EXCLUDED)
     )
     parts = [part_of[row] for row in range(len(snapshot.samples))]
-    index = write_split(path, snapshot, parts, val_fraction=val_fraction, seed=seed)
-    names = [TRAIN, VAL, GOLD, *([EXCLUDED] if pool.excluded else [])]
-    report = report_on(snapshot, names, parts)
-    show("Images and boxes of each part", snapshot, report, pool)
-    subject = {
-        "snapshot_sha256": snapshot.sha256,
-        "split_sha256": index.sha256,
-        "val_fraction": val_fraction,
-        "seed": seed,
-    }
-    record(units, pseudonym, "split.created", subject, report)
+    train_rows, val_rows = (
+        [row for row in pool.trainable if parts[row] == part] for part in (TRAIN, VAL)
+    )
+    sides = [(train_rows, val_rows)]
+    check_sides(snapshot, sides, kin)
+    warnings += one_sided_classes(snapshot, sides)
+    warnings += crowded_groups(snapshot, pool, kin, fraction)
+    index = write_split(
+        paths.split, snapshot, parts, val_fraction=fraction, seed=seed, distance=distance
+    )
+    publish(
+        units,
+        report_of_split(snapshot, index, kin),
+        paths.split_report,
+        type="split.created",
+        pseudonym=pseudonym,
+        subject={
+            "snapshot_sha256": snapshot.sha256,
+            "split_sha256": index.sha256,
+            "val_fraction": fraction,
+            "seed": seed,
+        },
+        title="Images and boxes of each part",
+        warnings=warnings,
+    )
     return index
 
 
 if __name__ == "__main__":
-    sys.exit(run_stage(main))
+    sys.exit(run_stage(main, "data_formatting"))

@@ -9,4 +9,4 @@ from train.data_formatting import main
 from train.stage import run_stage
 
 if __name__ == "__main__":
-    sys.exit(run_stage(lambda: main(Labels.FIRST_REVIEWER)))
+    sys.exit(run_stage(lambda: main(Labels.FIRST_REVIEWER), "first_reviewer_data_formatting"))

@@ -24,12 +24,14 @@ GOLD_FOLD = -1
 EXCLUDED_FOLD = -2
 # Parts of the standard split.
 TRAIN, VAL, GOLD, EXCLUDED = "train", "val", "gold", "excluded"
+_DISTANCE = "near_duplicate_distance"  # in files from before it, images were kept by subject only
 
 
 @dataclass(frozen=True, slots=True)
 class FoldIndex:
     """``fold[i]`` is the fold of ``snapshot.samples[rows[i]]``; `GOLD_FOLD` and `EXCLUDED_FOLD` are
-    none. ``sha256`` is that of the file."""
+    none. ``sha256`` is that of the file; ``near_duplicate_distance`` is what kept images together,
+    -1 if only their subjects did."""
 
     snapshot_sha256: str
     sha256: str
@@ -38,6 +40,7 @@ class FoldIndex:
     image_ids: tuple[str, ...]
     rows: NDArray[np.int32]
     fold: NDArray[np.int8]
+    near_duplicate_distance: int = -1
 
     def train_rows(self, fold: int) -> list[int]:
         rows: list[int] = self.rows[(self.fold >= 0) & (self.fold != fold)].tolist()
@@ -58,24 +61,32 @@ class SplitIndex:
     image_ids: tuple[str, ...]
     rows: NDArray[np.int32]
     part: tuple[str, ...]
+    near_duplicate_distance: int = -1
 
     def rows_of(self, part: str) -> list[int]:
         return [int(row) for row, own in zip(self.rows, self.part, strict=True) if own == part]
 
 
 def write_folds(
-    path: Path, snapshot: Snapshot, fold: NDArray[np.int8], *, k: int, seed: int
+    path: Path, snapshot: Snapshot, fold: NDArray[np.int8], *, k: int, seed: int, distance: int = -1
 ) -> FoldIndex:
     """``fold`` is in the order of ``snapshot.samples``."""
-    _write(path, snapshot, pa.field("fold", pa.int8()), fold, {"k": k, "seed": seed})
+    metadata = {"k": k, "seed": seed, _DISTANCE: distance}
+    _write(path, snapshot, pa.field("fold", pa.int8()), fold, metadata)
     return read_folds(path)
 
 
 def write_split(
-    path: Path, snapshot: Snapshot, part: Sequence[str], *, val_fraction: float, seed: int
+    path: Path,
+    snapshot: Snapshot,
+    part: Sequence[str],
+    *,
+    val_fraction: float,
+    seed: int,
+    distance: int = -1,
 ) -> SplitIndex:
     """``part`` is in the order of ``snapshot.samples``."""
-    metadata = {"val_fraction": val_fraction, "seed": seed}
+    metadata = {"val_fraction": val_fraction, "seed": seed, _DISTANCE: distance}
     _write(path, snapshot, pa.field("part", pa.string()), part, metadata)
     return read_split(path)
 
@@ -91,6 +102,7 @@ def read_folds(path: Path) -> FoldIndex:
         image_ids=tuple(table["image_id"]),
         rows=np.array(table["row"], dtype=np.int32),
         fold=np.array(table["fold"], dtype=np.int8),
+        near_duplicate_distance=int(metadata.get(_DISTANCE, -1)),
     )
 
 
@@ -104,6 +116,7 @@ def read_split(path: Path) -> SplitIndex:
         image_ids=tuple(table["image_id"]),
         rows=np.array(table["row"], dtype=np.int32),
         part=tuple(table["part"]),
+        near_duplicate_distance=int(metadata.get(_DISTANCE, -1)),
     )
 
 

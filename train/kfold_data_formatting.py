@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import numpy as np
 
@@ -13,10 +12,19 @@ from loop.snapshots import Labels
 from store.settings import load_settings
 from store.snapshot_files import Snapshot, open_snapshot
 from store.unit_of_work import open_units_of_work
-from train.indices import EXCLUDED, EXCLUDED_FOLD, GOLD, GOLD_FOLD, FoldIndex, write_folds
-from train.params import load_params
+from train.indices import EXCLUDED_FOLD, GOLD_FOLD, FoldIndex, write_folds
+from train.params import Params, load_params
 from train.paths import StagePaths
-from train.splitting import columns_to_split, record, report_on, show, sort_out
+from train.split_report import publish, report_of_folds
+from train.splitting import (
+    check_classes,
+    check_sides,
+    columns_to_split,
+    crowded_groups,
+    kinship,
+    one_sided_classes,
+    sort_out,
+)
 from train.stage import run_stage
 
 
@@ -25,38 +33,51 @@ def main(labels: Labels = Labels.ADJUDICATED) -> None:
     fold_images(
         open_units_of_work(settings),
         open_snapshot(paths.snapshot),
-        paths.folds,
-        k=params.K_FOLDS,
-        seed=params.SEED,
+        paths,
+        params=params,
         pseudonym=settings.actor,
     )
 
 
 def fold_images(
-    units: UnitsOfWork, snapshot: Snapshot, path: Path, *, k: int, seed: int, pseudonym: str
+    units: UnitsOfWork, snapshot: Snapshot, paths: StagePaths, *, params: Params, pseudonym: str
 ) -> FoldIndex:
-    """Write the folds of ``snapshot`` to ``path`` and the audit event about them."""
-    pool = sort_out(snapshot.samples)
+    """Write the folds of ``snapshot``, the report on them, and the audit event about them."""
+    distance, k, seed = params.NEAR_DUPLICATE_DISTANCE, params.K_FOLDS, params.SEED
+    kin = kinship(snapshot, distance)
+    pool = sort_out(snapshot.samples, kin)
     folds = np.full(len(snapshot.samples), GOLD_FOLD, dtype=np.int8)
     folds[list(pool.excluded)] = EXCLUDED_FOLD
     folds[list(pool.trainable)] = assign_folds(
-        *columns_to_split(snapshot.samples, pool.trainable), k, seed
+        *columns_to_split(snapshot.samples, pool.trainable, kin), k, seed
     )
-    index = write_folds(path, snapshot, folds, k=k, seed=seed)
-    said = {GOLD_FOLD: GOLD, EXCLUDED_FOLD: EXCLUDED}
-    names = [*(str(fold) for fold in range(k)), GOLD, *([EXCLUDED] if pool.excluded else [])]
-    parts = [said.get(fold, str(fold)) for fold in folds.tolist()]
-    report = report_on(snapshot, names, parts)
-    show("Images and boxes of each fold", snapshot, report, pool)
-    subject = {
-        "snapshot_sha256": snapshot.sha256,
-        "folds_sha256": index.sha256,
-        "k": k,
-        "seed": seed,
-    }
-    record(units, pseudonym, "folds.created", subject, report)
+    warnings = check_classes(snapshot, pool, kin, allow_rare=params.ALLOW_RARE_CLASSES)
+    sides = [
+        (np.flatnonzero((folds >= 0) & (folds != fold)), np.flatnonzero(folds == fold))
+        for fold in range(k)
+    ]
+    splits = [(train.tolist(), val.tolist()) for train, val in sides]
+    check_sides(snapshot, splits, kin)
+    warnings += one_sided_classes(snapshot, splits)
+    warnings += crowded_groups(snapshot, pool, kin, 1 / k)
+    index = write_folds(paths.folds, snapshot, folds, k=k, seed=seed, distance=distance)
+    publish(
+        units,
+        report_of_folds(snapshot, index, kin),
+        paths.folds_report,
+        type="folds.created",
+        pseudonym=pseudonym,
+        subject={
+            "snapshot_sha256": snapshot.sha256,
+            "folds_sha256": index.sha256,
+            "k": k,
+            "seed": seed,
+        },
+        title="Images and boxes of each fold",
+        warnings=warnings,
+    )
     return index
 
 
 if __name__ == "__main__":
-    sys.exit(run_stage(main))
+    sys.exit(run_stage(main, "kfold_data_formatting"))

@@ -9,7 +9,10 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from detector.formats import ExportFormat
 from loop.errors import Misconfigured
+from loop.near_duplicates import DEFAULT_DISTANCE
+from train.hyperparameters import check_hyperparameters
 from train.paths import PARAMS
 
 
@@ -26,11 +29,6 @@ class FinalModel(StrEnum):
 
     REFIT = "refit"
     BEST_FOLD = "best_fold"
-
-
-class ExportFormat(StrEnum):
-    ONNX = "onnx"
-    OPENVINO = "openvino"
 
 
 class Params(BaseModel):
@@ -52,7 +50,7 @@ class Params(BaseModel):
     VAL_FRACTION: float = Field(0.2, gt=0, lt=1)
     # Images whose 64-bit perceptual hashes differ in at most so many bits stay on one side of a
     # split; -1 does not look for them.
-    NEAR_DUPLICATE_DISTANCE: int = Field(4, ge=-1, le=16)
+    NEAR_DUPLICATE_DISTANCE: int = Field(DEFAULT_DISTANCE, ge=-1, le=10)
     # A class that only one subject shows can be trained on or validated on, not both.
     ALLOW_RARE_CLASSES: bool = False
     PRECISION: Precision = Precision.AUTO
@@ -83,7 +81,7 @@ def load_params(path: Path = PARAMS) -> Params:
     if not isinstance(raw, dict):
         raise Misconfigured(f"{path} must hold names and values.")
     try:
-        return Params.model_validate(raw)
+        params = Params.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
@@ -91,3 +89,5 @@ def load_params(path: Path = PARAMS) -> Params:
             f"{path}: {name} = {first.get('input')!r}: {first['msg']}.",
             hint=f"Known parameters: {', '.join(Params.model_fields)}.",
         ) from error
+    check_hyperparameters(params.train)
+    return params

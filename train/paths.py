@@ -41,9 +41,23 @@ class StagePaths:
         return self._data / "folds.parquet"
 
     @property
+    def split_report(self) -> Path:
+        """What each part of the split holds, as JSON."""
+        return self._data / "split_report.json"
+
+    @property
+    def folds_report(self) -> Path:
+        """What each fold holds, as JSON."""
+        return self._data / "folds_report.json"
+
+    @property
     def standard_runs(self) -> Path:
         return Path("media") / "runs" / f"{self._prefix}standard"
 
     @property
     def kfold_runs(self) -> Path:
         return Path("media") / "runs" / f"{self._prefix}kfold"
+
+    @property
+    def search_runs(self) -> Path:
+        return Path("media") / "runs" / f"{self._prefix}search"

@@ -21,6 +21,15 @@ from store.unit_of_work import open_units_of_work
 snapshots = typer.Typer(help="Frozen data sets of annotations.", no_args_is_help=True)
 
 FormatOption = Annotated[Format, typer.Option("--format", help="The data set's format.")]
+SubjectOption = Annotated[
+    str, typer.Option(help="Regular expression: group 1 in an image's name is its subject.")
+]
+OnlyOption = Annotated[
+    Path | None, typer.Option(help="A file of image names, one a line: import only these.")
+]
+AllowTrainedOption = Annotated[
+    bool, typer.Option("--allow-trained", help="Take gold images that models may know, as noted.")
+]
 # Detection on a busy CPU, with the request's way there and back.
 _DETECT_SECONDS = 60.0
 
@@ -39,15 +48,12 @@ def import_(
     import_as: Annotated[
         ImportAs, typer.Option("--as", help="Its boxes are true, or wait for review.")
     ] = ImportAs.TRUTH,
-    subject_pattern: Annotated[
-        str, typer.Option(help="Regular expression: group 1 in an image's name is its subject.")
-    ] = "",
+    subject_pattern: SubjectOption = "",
     gold: Annotated[
         bool, typer.Option("--gold", help="Freeze these images into the gold set.")
     ] = False,
-    only: Annotated[
-        Path | None, typer.Option(help="A file of image names, one a line: import only these.")
-    ] = None,
+    only: OnlyOption = None,
+    allow_trained: AllowTrainedOption = False,
     json: JsonOption = False,
 ) -> None:
     """Bring in an existing data set. What cannot be used is listed with its reason."""
@@ -63,6 +69,7 @@ def import_(
             only=only,
             actor=engineer(settings),
             progress=step,
+            allow_trained=allow_trained,
         )
     if json:
         print_json(report.as_dict())

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import RowMapping, select, update
+from sqlalchemy import ColumnElement, RowMapping, func, or_, select, union_all, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from loop.classes import ClassList
 from loop.errors import Conflict, Misconfigured, NotFound
 from loop.images import Image
+from loop.perceptual_hash import NO_HASH, bits_apart
 from loop.predictions import Detection, ModelRef, Prediction
 from store import tables
 from store.repositories.base import Repository
@@ -45,6 +47,47 @@ class SqlImages(Repository):
         marked = self._transaction.write(update(tables.images).where(chosen).values(gold=True))
         if marked != len(set(image_ids)):
             raise NotFound("Not every image that was to be gold is there.")
+
+    def near(self, phash: str, distance: int, *, gold: bool) -> list[Image]:
+        if not phash:
+            return []
+        table = tables.images
+        query = select(table.c.id, table.c.phash)
+        query = query.where(table.c.gold == gold, _shares_a_part(phash, distance))
+        found = [
+            row["id"] for row in self._all(query) if bits_apart(row["phash"], phash) <= distance
+        ]
+        return self._of(found)
+
+    def of_subject(self, subject: str) -> list[Image]:
+        table = tables.images
+        query = select(table).where(table.c.subject == subject).order_by(table.c.id)
+        return [Image(**row) for row in self._all(query)]
+
+    def answered_at(self, image_ids: Collection[str]) -> dict[str, str]:
+        if not image_ids:
+            return {}
+        answers = union_all(
+            *(
+                select(table.c.image_id, table.c.created_at).where(table.c.image_id.in_(image_ids))
+                for table in (tables.annotations, tables.corrections)
+            )
+        ).subquery()
+        first = func.min(answers.c.created_at).label("at")
+        query = select(answers.c.image_id, first).group_by(answers.c.image_id)
+        return {row["image_id"]: row["at"] for row in self._all(query)}
+
+    def set_phash(self, hashes: Mapping[str, str]) -> None:
+        for image_id, phash in hashes.items():
+            statement = update(tables.images).where(tables.images.c.id == image_id)
+            self._transaction.write(statement.values(phash=phash), audited=False)
+
+    def _of(self, image_ids: Sequence[str]) -> list[Image]:
+        if not image_ids:
+            return []
+        table = tables.images
+        query = select(table).where(table.c.id.in_(image_ids)).order_by(table.c.id)
+        return [Image(**row) for row in self._all(query)]
 
 
 class SqlClasses(Repository):
@@ -92,6 +135,21 @@ class SqlPredictions(Repository):
         query = select(table).where(table.c.image_id == image_id)
         query = query.order_by(table.c.created_at, table.c.id)
         return [to_prediction(row) for row in self._all(query)]
+
+
+def _shares_a_part(phash: str, distance: int) -> ColumnElement[bool]:
+    """What is true of every hash within ``distance`` bits: cut into one more part than that, at
+    least one part is the same. It lets few others through, and the database counts no bits."""
+    parts = distance + 1
+    if parts > len(phash):
+        return tables.images.c.phash != NO_HASH
+    edges = [len(phash) * part // parts for part in range(parts + 1)]
+    return or_(
+        *(
+            func.substr(tables.images.c.phash, low + 1, high - low) == phash[low:high]
+            for low, high in pairwise(edges)
+        )
+    )
 
 
 def to_prediction(row: Mapping[str, Any] | RowMapping) -> Prediction:

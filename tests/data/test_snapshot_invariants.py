@@ -18,10 +18,11 @@ from loop.classes import ClassList
 from loop.corrections import FinalBox, Origin
 from loop.folds import assign_folds
 from loop.images import Image
+from loop.near_duplicates import DEFAULT_DISTANCE
 from loop.snapshots import Labels
 from store.formats import read_dataset
 from store.snapshot_files import Snapshot, SnapshotEntry, open_snapshot, write_snapshot
-from train.splitting import columns_to_split, sort_out
+from train.splitting import check_no_leakage, columns_to_split, kinship, sort_out
 
 BCCD = Path(__file__).parents[2] / "../shared/data/bccd"
 CLASSES = ClassList(("RBC", "WBC", "Platelets"))
@@ -118,14 +119,21 @@ def test_real_images_keep_every_law(tmp_path: Path) -> None:
     assert len(snapshot.samples) == 146
     check_invariants(snapshot)
 
-    pool = sort_out(snapshot.samples)
+    kin = kinship(snapshot, DEFAULT_DISTANCE)
+    pool = sort_out(snapshot.samples, kin)
     rows = {*pool.trainable, *pool.gold, *pool.excluded}
     assert rows == set(range(146))
     subjects = [
         {snapshot.samples[row].subject for row in part} for part in (pool.trainable, pool.gold)
     ]
     assert not subjects[0] & subjects[1]
-    folds = assign_folds(*columns_to_split(snapshot.samples, pool.trainable), 3, 0)
+    folds = assign_folds(*columns_to_split(snapshot.samples, pool.trainable, kin), 3, 0)
+    rows_of = [
+        [row for row, own in zip(pool.trainable, folds, strict=True) if own == fold]
+        for fold in range(3)
+    ]
+    sides = [(sorted({*pool.trainable} - {*val_rows}), val_rows) for val_rows in rows_of]
+    check_no_leakage(snapshot, sides, DEFAULT_DISTANCE)
     shares = np.bincount(folds) / len(folds)
     assert shares.min() > 0.25
     classes_of = [

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loop.errors import InvalidInput, NotEnoughData
-from loop.folds import FoldReport, assign_folds, split_train_val
+from loop.folds import assign_folds, class_spread, split_train_val
 
 Data = tuple[list[str], list[str], list[list[int]]]
 
@@ -108,12 +108,5 @@ def test_an_image_cannot_be_split_twice() -> None:
         assign_folds(["a", "a"], ["s", "t"], [[], []], 2, 0)
 
 
-def test_the_report_counts_images_subjects_negatives_and_boxes() -> None:
-    report = FoldReport.of(
-        ["0", "1", "gold"], ["0", "0", "1"], ["s", "s", "t"], [[0, 0, 1], [], [1]], 2
-    )
-    assert report.as_dict() == [
-        {"part": "0", "images": 2, "subjects": 1, "negatives": 1, "boxes": [2, 1]},
-        {"part": "1", "images": 1, "subjects": 1, "negatives": 0, "boxes": [0, 1]},
-        {"part": "gold", "images": 0, "subjects": 0, "negatives": 0, "boxes": [0, 0]},
-    ]
+def test_a_class_is_counted_by_the_groups_that_show_it() -> None:
+    assert class_spread(["s", "s", "t"], [[0, 0], [1], [0]], 3) == [2, 1, 0]

@@ -30,3 +30,11 @@ def test_an_image_without_a_subject_is_refused() -> None:
 
 def test_an_image_is_outside_the_gold_set_unless_it_is_said() -> None:
     assert not IMAGE.gold
+
+
+@pytest.mark.parametrize("phash", ["0" * 15, "0" * 17, "A" * 16, "0" * 16 + "\n", "none"])
+def test_a_hash_that_is_none_is_refused(phash: str) -> None:
+    with pytest.raises(InvalidInput, match="not a perceptual hash"):
+        replace(IMAGE, phash=phash)
+    for right in (None, "", "0123456789abcdef"):
+        assert replace(IMAGE, phash=right).phash == right

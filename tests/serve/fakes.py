@@ -97,6 +97,8 @@ class FakeDatabase:
                 add=lambda image: self.images.setdefault(image.id, image) is image,
                 get=self.images.__getitem__,
                 find=self.images.get,
+                near=lambda phash, distance, gold: [],
+                of_subject=lambda subject: [],
             ),
             predictions=SimpleNamespace(
                 add=self.predictions.append,

@@ -64,6 +64,7 @@ def test_an_image_is_stored_and_queued_for_review(client: TestClient, world: Wor
     assert answer["prediction_id"] == prediction.id
     assert answer["review_id"] == case.id
     assert hashlib.sha256(world.images.kept[image.id]).hexdigest() == image.id
+    assert image.phash is not None
     assert case.state is CaseState.FIRST
     assert prediction.model == model_ref("1")
     assert answer["detections"][0]["class_name"] == "rod"

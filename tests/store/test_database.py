@@ -6,13 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, func, insert, select, text
 
 from loop.errors import BrokenRecord, Conflict, InvalidInput, Misconfigured, Unavailable
 from store import database, tables
 from store.database import begin_writing, migrate, open_engine, reading, writing
+
+MIGRATIONS = Path(database.__file__).parent / "migrations"
 
 
 @pytest.fixture
@@ -191,3 +195,35 @@ def migrated(request: pytest.FixtureRequest) -> Iterator[Engine]:
     engine = open_engine(make(request.getfixturevalue("migrated_postgres")))
     yield engine
     engine.dispose()
+
+
+def test_images_from_before_there_were_hashes_are_kept_without_one(empty: Engine) -> None:
+    row = {
+        "id": "a" * 64,
+        "width": 4,
+        "height": 3,
+        "media_type": "image/png",
+        "subject": "s",
+        "source": "upload",
+        "created_at": "2026",
+        "gold": True,
+    }
+    with writing(empty) as connection:
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0004")
+        connection.execute(
+            text(
+                "INSERT INTO images (id, width, height, media_type, subject, source, created_at,"
+                " gold) VALUES (:id, :width, :height, :media_type, :subject, :source, :created_at,"
+                " :gold)"
+            ),
+            row,
+        )
+    migrate(empty)
+    with reading(empty) as connection:
+        assert dict(connection.execute(select(tables.images)).mappings().one()) == {
+            **row,
+            "phash": None,
+        }

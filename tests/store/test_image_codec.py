@@ -17,7 +17,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from loop.errors import InvalidImage, InvalidInput, LoopError, TooLarge
-from store.image_codec import Limits, decode, encode_jpeg, encode_png, sanitise
+from loop.perceptual_hash import NO_HASH, perceptual_hash
+from store.image_codec import Limits, decode, encode_jpeg, encode_png, hash_of, sanitise
 
 # Pillow warns of odd metadata.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
@@ -378,3 +379,15 @@ def test_any_bytes_give_an_image_or_a_loop_error(data: bytes) -> None:
     for start in (b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"RIFF\0\0\0\0WEBP"):
         with pytest.raises(LoopError):
             decode(start + data, LIMITS)
+
+
+def test_the_hash_is_that_of_the_pixels_that_are_kept() -> None:
+    rows, columns = np.mgrid[0:80, 0:120]
+    shape = np.hypot(rows - 30, columns - 40) < 20
+    pixels = np.where(shape[..., None], [180, 40, 90], [230, 220, 215]).astype(np.uint8)
+    clean = sanitise(encode_jpeg(pixels, 80), LIMITS)
+    assert clean.phash == perceptual_hash(clean.pixels) == hash_of(clean.data) != NO_HASH
+
+
+def test_bytes_that_are_no_image_have_no_hash() -> None:
+    assert hash_of(b"nothing to see") == hash_of(b"") == NO_HASH

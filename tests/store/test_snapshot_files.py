@@ -51,6 +51,7 @@ def entry(
 ) -> SnapshotEntry:
     image_id = shelf.put(f"image {number} ".encode().ljust(size, b"."))
     image = Image(image_id, 64, 48, "image/jpeg", f"subject-{number % 3}", "upload", "", gold)
+    image = replace(image, phash=None if number == 3 else f"{number:016x}")
     detection = Detection("d0", Box(1.5, 2, 9, 10.25), 0, 0.75)
     boxes = (
         FinalBox("b0", Box(1.5, 2, 9.5, 10.25), 0, Origin.MOVED, "d0"),
@@ -96,7 +97,7 @@ def test_what_was_written_is_read_back(write: Write, shelf: ImageShelf, tmp_path
         assert sample.boxes == written.boxes
         assert (sample.width, sample.height) == (64, 48)
         assert (sample.media_type, sample.subject) == ("image/jpeg", written.image.subject)
-        assert sample.gold == written.image.gold
+        assert (sample.gold, sample.phash) == (written.image.gold, written.image.phash)
         data = snapshot.image_bytes(sample.image_id)
         assert hashlib.sha256(data).hexdigest() == sample.image_id
     assert manifest.counts == {

@@ -261,6 +261,60 @@ def test_only_an_image_that_is_there_can_be_gold(units: UnitsOfWork) -> None:
         uow.images.mark_gold(["0" * 64])
 
 
+@pytest.mark.parametrize(("distance", "found"), [(0, {0}), (1, {0, 1}), (6, {0, 1, 2}), (20, None)])
+def test_images_that_look_alike_are_found_on_their_side_of_the_gold_set(
+    units: UnitsOfWork, distance: int, found: set[int] | None
+) -> None:
+    hashes = ["00" * 8, "80" + "00" * 7, "10" * 6 + "00" * 2, "ff" * 8, "", None]
+    images = [replace(image(n), phash=phash) for n, phash in enumerate(hashes)]
+    twin = replace(image(9), phash="00" * 8)
+    keep(
+        units,
+        *(lambda uow, each=each: uow.images.add(each) for each in (*images, twin)),
+        lambda uow: uow.images.mark_gold([twin.id]),
+    )
+    with units() as uow:
+        near = uow.images.near("00" * 8, distance, gold=False)
+        assert near == [images[n] for n in sorted(found or {0, 1, 2})]
+        gold = uow.images.near("80" + "00" * 7, 1, gold=True)
+        assert gold == [replace(twin, gold=True)]
+        assert uow.images.near("", distance, gold=False) == []
+
+
+def test_images_of_a_subject_are_found(units: UnitsOfWork) -> None:
+    images = [replace(image(n), subject=subject) for n, subject in enumerate("sts")]
+    keep(units, *(lambda uow, each=each: uow.images.add(each) for each in images))
+    with units() as uow:
+        assert uow.images.of_subject("s") == [images[0], images[2]]
+        assert uow.images.of_subject("nobody") == []
+
+
+def test_a_hash_is_kept_without_an_event(units: UnitsOfWork) -> None:
+    keep(units, lambda uow: uow.images.add(image()))
+    with units() as uow:
+        uow.images.set_phash({image().id: "0f" * 8})
+        uow.commit()
+    with units() as uow:
+        assert uow.images.get(image().id) == replace(image(), phash="0f" * 8)
+
+
+def test_an_image_is_answered_from_its_first_annotation_or_answer_on(units: UnitsOfWork) -> None:
+    keep(
+        units,
+        *(lambda uow, n=n: uow.images.add(image(n)) for n in (0, 2)),
+        lambda uow: uow.annotations.add(replace(annotation(version=2), created_at=at(9))),
+        lambda uow: uow.annotations.add(replace(annotation(version=1), created_at=at(4))),
+        add_case(1),
+        lambda uow: uow.corrections.add(
+            replace(correction(of="k1"), prediction_id="p1", created_at=at(7)), Agreement()
+        ),
+    )
+    with units() as uow:
+        found = uow.images.answered_at([image(n).id for n in range(3)])
+        assert found == {image(0).id: at(4), image(1).id: at(7)}
+        assert uow.images.answered_at([]) == {}
+
+
 def test_predictions_of_an_image_are_oldest_first(units: UnitsOfWork) -> None:
     keep(
         units,

@@ -29,6 +29,7 @@ FOLDS = """
 import pathlib, yaml
 k = yaml.safe_load(open("params.yaml"))["K_FOLDS"]
 pathlib.Path("data/adjudicated/folds.parquet").write_text(str(k))
+pathlib.Path("data/adjudicated/folds_report.json").write_text("{}")
 with open("ran.txt", "a") as log:
     log.write("folds\\n")
 """
@@ -165,6 +166,12 @@ def test_parameters_change_and_their_comments_stay(workspace: Workspace) -> None
     assert after.count("  # ") == before.count("  # ")
 
 
+def test_small_numbers_are_written_as_numbers(workspace: Workspace) -> None:
+    values = {"lr0": 1e-05, "weight_decay": 1.25e-05, "mosaic": 0.5}
+    workspace.set_params({f"train.{name}": value for name, value in values.items()})
+    assert yaml.safe_load((workspace.folder / "params.yaml").read_text())["train"] == values
+
+
 @pytest.mark.parametrize("name", ["K_FOLD", "nowhere.lr0", "EPOCHS.x"])
 def test_a_parameter_that_does_not_exist_is_refused(workspace: Workspace, name: str) -> None:
     before = (workspace.folder / "params.yaml").read_text()
@@ -185,6 +192,13 @@ def test_stages_run_once_and_again_only_for_new_data_or_parameters(workspace: Wo
     assert (workspace.folder / "data/adjudicated/folds.parquet").read_text() == "2"
     workspace.repro(["kfold_data_formatting"], env={"CONTENT": "two"})
     assert ran(workspace)[5:] == ["collect", "folds"]
+
+
+@pytest.mark.slow
+def test_a_stage_alone_runs_whatever_its_state_and_nothing_before_it(workspace: Workspace) -> None:
+    workspace.repro(["kfold_data_formatting"])
+    workspace.repro(["kfold_data_formatting"], alone=True)
+    assert ran(workspace) == ["collect", "folds", "folds"]
 
 
 @pytest.mark.slow
