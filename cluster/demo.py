@@ -65,6 +65,8 @@ PARAMS: dict[str, Any] = {
     "PATIENCE": 0,
     "SEED": SEED,
     "CPUS_PER_FOLD": 0.66,
+    "FINAL_MODEL": "best_fold",
+    "EXPORTS": [],
     "train": short_training(8),
 }
 ENGINEER = Actor("demo-engineer", Role.ENGINEER)

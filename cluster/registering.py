@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+from detector.exporting import export_model
+from detector.formats import ExportFormat
 from detector.yolo import load_classes
 from loop.classes import classes_event
 from loop.errors import Conflict, NotFound
@@ -24,10 +28,13 @@ def register(
     alias: str,
     actor: Actor,
     swap: Swap | None = None,
+    exports: Sequence[ExportFormat] = (),
 ) -> ModelRef:
     """Bring weights from outside into the registry, as the first champion or as a candidate.
 
-    Once there is a champion, the next one comes through approval: raises `Conflict`.
+    They are exported to ``exports`` as well; one that sees other boxes is left out, and the version
+    and its event say why. Once there is a champion, the next one comes through approval: raises
+    `Conflict`.
     """
     if not weights.is_file():
         raise NotFound(f"There is no file {weights}.", hint="Give the path of a .pt file.")
@@ -60,9 +67,23 @@ def register(
             )
         )
         uow.commit()
-    ref = registry.register(weights, classes=classes, run_id=None, tags={"loop.source": "import"})
+    with tempfile.TemporaryDirectory() as folder:
+        made = export_model(weights, exports, Path(folder), config_dir=config_dir)
+        ref = registry.register(
+            weights,
+            classes=classes,
+            run_id=None,
+            tags={"loop.source": "import"},
+            exports=made.folders,
+            refused=made.refused,
+        )
     registry.set_alias(alias, ref)
-    record_model(units, "model.registered", actor, ref, details={"alias": alias})
+    details = {
+        "alias": alias,
+        "exports": registry.exports_of(ref),
+        "exports_refused": dict(made.refused),
+    }
+    record_model(units, "model.registered", actor, ref, details=details)
     if alias == CHAMPION and swap is not None:
         swap(ref)
         record_model(units, "model.served", actor, ref)

@@ -34,13 +34,16 @@ class Detector(Protocol):
         """
 
 
+def smoke_image() -> Pixels:
+    """An image of noise, the same each time."""
+    shape = (_SMOKE_HEIGHT, _SMOKE_WIDTH, 3)
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
 def smoke_test(detector: Detector) -> None:
     """Run one detection on a generated image. Raises `Unavailable` when the model cannot do it."""
-    image = np.random.default_rng(0).integers(
-        0, 256, (_SMOKE_HEIGHT, _SMOKE_WIDTH, 3), dtype=np.uint8
-    )
     try:
-        answers = detector.detect([image])
+        answers = detector.detect([smoke_image()])
     except Exception as error:  # weights may hold anything, so anything may fail
         raise Unavailable(
             f"The model loads but cannot detect: {type(error).__name__}: {error}.",

@@ -1,11 +1,8 @@
-"""Model versions and their aliases in MLflow's registry; weights are checked by their SHA-256."""
+"""Model versions and their aliases in MLflow's registry; files are checked by their SHA-256."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,13 +12,14 @@ from typing import Any
 from loop.classes import ClassList
 from loop.errors import BrokenRecord, InvalidInput, NotFound
 from loop.predictions import ModelRef
+from store.model_files import ModelFiles, export_digests, refusal_tags
+from store.model_folder import ServingConfig, file_digest
 from store.settings import Settings
 from store.tracking import EXPERIMENT, Tracking, open_tracking
 
 SHA256_TAG = "loop.sha256"
 CLASSES_TAG = "loop.classes"
 _FOLDER = "model"
-_WEIGHTS = "weights.pt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +32,25 @@ class ModelVersion:
     tags: Mapping[str, str]
     created_at: str
 
+    @property
+    def exports(self) -> dict[str, str]:
+        """The digest of each exported format: `store.model_folder.folder_digest`."""
+        return export_digests(self.tags)
+
 
 class ModelRegistry:
-    """The versions of the model ``name``. Fetched weights stay in ``cache``, by digest."""
+    """The versions of the model ``name``. What is fetched stays in ``cache``, by digest."""
 
-    def __init__(self, tracking: Tracking, cache: Path, name: str) -> None:
+    def __init__(
+        self,
+        tracking: Tracking,
+        cache: Path,
+        name: str,
+        serving: ServingConfig = ServingConfig(),  # noqa: B008  # it is frozen
+    ) -> None:
         self.name = name
         self._tracking = tracking
-        self._cache = cache
+        self._files = ModelFiles(tracking, cache, serving)
 
     def register(
         self,
@@ -50,54 +59,55 @@ class ModelRegistry:
         classes: ClassList,
         run_id: str | None,
         tags: Mapping[str, str],
+        exports: Mapping[str, Path] | None = None,
+        refused: Mapping[str, str] | None = None,
     ) -> ModelRef:
-        """Keep ``weights`` as the next version, as an artifact of ``run_id``.
+        """Keep ``weights`` as the next version, with a folder for each format in ``exports``.
 
-        Weights from outside have no run; they get one of their own.
+        ``refused`` says of other formats why there is none. The files become artifacts of
+        ``run_id``; weights from outside get a run of their own. The version is made when all its
+        files are there. Done twice for one run, by a session that was killed and resumed, it gives
+        the version that is there already.
         """
         if not weights.is_file():
             raise NotFound(f"There is no file {weights}.", hint="Give the path of a .pt file.")
-        digest = _sha256(weights)
+        digest = file_digest(weights)
+        siblings = [each for each in self._search_versions() if run_id and each.run_id == run_id]
+        for sibling in siblings:
+            if sibling.tags.get(SHA256_TAG) == digest:
+                return self._ref(sibling)
         owner = run_id or self._run_for_import(digest)
-        with tempfile.TemporaryDirectory() as folder:
-            named = shutil.copyfile(weights, Path(folder) / _WEIGHTS)
-            self._tracking.log_file(owner, named, _FOLDER)
-        self._ensure_name()
-        all_tags = {
-            **tags,
-            SHA256_TAG: digest,
-            CLASSES_TAG: json.dumps(list(classes), ensure_ascii=False),
-        }
-        source = f"{self._tracking.run(owner).artifact_uri}/{_FOLDER}"
-        version = self._tracking.call(
-            lambda: self._client.create_model_version(
-                self.name, source, owner, tags=all_tags, await_creation_for=0
+        try:
+            # Artifacts can be overwritten: those of another version of this run must not be.
+            folder = f"{_FOLDER}-{digest[:12]}" if siblings else _FOLDER
+            own_tags = self._files.upload(owner, folder, weights, exports or {}, classes)
+            own_tags |= refusal_tags(refused or {}) | {
+                SHA256_TAG: digest,
+                CLASSES_TAG: json.dumps(list(classes), ensure_ascii=False),
+            }
+            self._ensure_name()
+            source = f"{self._tracking.run(owner).artifact_uri}/{folder}"
+            version = self._tracking.call(
+                lambda: self._client.create_model_version(
+                    self.name, source, owner, tags={**tags, **own_tags}, await_creation_for=0
+                )
             )
-        )
+        except BaseException:
+            if run_id is None:
+                self._tracking.end_run(owner, ok=False)
+            raise
         if run_id is None:
             self._tracking.end_run(owner, ok=True)
         return ModelRef(self.name, str(version.version), digest)
 
     def fetch(self, ref: ModelRef) -> Path:
         """The weights as a local file. Raises `BrokenRecord` if they no longer match ``ref``."""
-        target = self._cache / f"{ref.digest}.pt"
-        if target.exists() and _sha256(target) == ref.digest:
-            return target
-        run_id = self._get_version(ref.version).run_id
-        self._cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._cache) as folder:
-            path = self._tracking.call(
-                lambda: self._client.download_artifacts(run_id, f"{_FOLDER}/{_WEIGHTS}", folder)
-            )
-            digest = _sha256(Path(path))
-            if digest != ref.digest:
-                raise BrokenRecord(
-                    f"The weights of {ref.name} {ref.version} have the digest {digest[:12]}, "
-                    f"not {ref.digest[:12]} as they were registered with.",
-                    hint="Do not use them. Restore MLflow's artifacts from a backup.",
-                )
-            Path(path).replace(target)
-        return target
+        return self._files.fetch_weights(ref, lambda: self._get_version(ref.version))
+
+    def fetch_export(self, ref: ModelRef, format: str) -> Path:
+        """The folder of an exported format. Raises `NotFound` if ``ref`` has none, `BrokenRecord`
+        if its files no longer match the digest that they were registered with."""
+        return self._files.fetch_export(ref, format, self._get_version(ref.version))
 
     def resolve(self, alias_or_version: str) -> ModelRef:
         """The version that an alias or a version number means. Raises `NotFound`."""
@@ -146,6 +156,10 @@ class ModelRegistry:
     def run_of(self, ref: ModelRef) -> str:
         """The id of the run that made this version; for imported weights, of their import."""
         return str(self._get_version(ref.version).run_id)
+
+    def exports_of(self, ref: ModelRef) -> dict[str, str]:
+        """The digest of each exported format, as in `ModelVersion.exports`."""
+        return export_digests(self._get_version(ref.version).tags)
 
     def classes_of(self, ref: ModelRef) -> ClassList:
         tags = self._get_version(ref.version).tags
@@ -224,12 +238,15 @@ class ModelRegistry:
 
 
 def open_model_registry(settings: Settings) -> ModelRegistry:
-    return ModelRegistry(open_tracking(settings), settings.model_cache, settings.model_name)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    serving = ServingConfig(
+        min_confidence=settings.min_confidence,
+        nms_iou=settings.nms_iou,
+        max_image_bytes=settings.max_image_bytes,
+        max_image_pixels=settings.max_image_pixels,
+    )
+    return ModelRegistry(
+        open_tracking(settings), settings.model_cache, settings.model_name, serving
+    )
 
 
 def _rfc3339(milliseconds: int) -> str:

@@ -1,4 +1,4 @@
-"""Stage kfold_model_training: train each fold, and register the best one as a candidate."""
+"""Stage kfold_model_training: train each fold, and register a final model as a candidate."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from store.settings import load_settings
 from store.snapshot_files import open_snapshot
 from store.tracking import open_tracking
 from store.unit_of_work import open_units_of_work
-from train.gold import propose_promotion
+from train.final_model import Final, final_model
 from train.indices import check_index, read_folds
 from train.params import load_params
 from train.paths import RESULTS_CSV, StagePaths
-from train.plots import write_plots
+from train.publishing import publish_results
+from train.registering_model import measure, register_candidate
 from train.results import (
-    FoldRow,
     best_row,
     class_spread,
     results_table,
@@ -34,10 +34,7 @@ from train.results import (
 )
 from train.session import Context, Plan, Split, Trained, training
 from train.stage import out as console
-from train.stage import progress, run_stage
-
-CANDIDATE = "candidate"
-_PLOTS = "plots.html"
+from train.stage import run_stage
 
 
 def main(labels: Labels = Labels.ADJUDICATED) -> None:
@@ -56,25 +53,27 @@ def main(labels: Labels = Labels.ADJUDICATED) -> None:
 
 
 def cross_validate(context: Context, plan: Plan) -> None:
-    """Train ``plan``, write its results to ``plan.out`` and to MLflow, and register the best."""
+    """Train ``plan``, write its results to ``plan.out`` and to MLflow, and register a model."""
     with training(plan, context) as trained:
         rows = trained.rows
-        best = best_row(rows)
-        weights = Path(shutil.copyfile(best.weights, plan.out / "best.pt"))
+        shutil.copyfile(best_row(rows).weights, plan.out / "best.pt")
         _write_results(context, plan, trained)
+        final = final_model(context, plan, trained)
         candidate, promotion = None, None
         # First answers are not settled: a model of them is for comparison, not for service.
         if plan.labels is Labels.ADJUDICATED:
-            candidate = _register(context, trained, best, weights)
-            promotion = _measure(context, trained, candidate)
+            candidate = register_candidate(context, plan, trained, final)
+            promotion = measure(context, trained, candidate)
         write_summary(
-            plan.out / "summary.json", _summary(context, plan, trained, best, candidate, promotion)
+            plan.out / "summary.json",
+            _summary(context, plan, trained, final, candidate, promotion),
         )
         spreads = spread(rows)
         details = {
             "folds": [asdict(row) for row in rows],
             "mean": {name: value.mean for name, value in spreads.items()},
             "std": {name: value.std for name, value in spreads.items()},
+            "final_model": final.as_dict(),
             "candidate": candidate.as_dict() if candidate else None,
         }
         trained.record.end(details)
@@ -100,58 +99,18 @@ def _plan(context: Context, labels: Labels, paths: StagePaths) -> Plan:
 
 
 def _write_results(context: Context, plan: Plan, trained: Trained) -> None:
-    spreads = spread(trained.rows)
     write_csv(plan.out / RESULTS_CSV, trained.rows)
-    histories = {o.task.fold: o.result.history for o in trained.outcomes if o.result is not None}
-    write_plots(plan.out / _PLOTS, trained.rows, spreads, histories)
-    run_id = trained.record.run_id
+    context.tracking.log_file(trained.record.run_id, plan.out / RESULTS_CSV)
     per_class = class_metrics(class_spread(trained.outcomes), context.snapshot.classes)
-    context.tracking.log_metrics(run_id, spread_metrics(spreads) | per_class, 0)
-    for name in (RESULTS_CSV, _PLOTS):
-        context.tracking.log_file(run_id, plan.out / name)
-
-
-def _register(context: Context, trained: Trained, best: FoldRow, weights: Path) -> ModelRef:
-    record = trained.record
-    tags = record.tags | {"loop.kind": "cv", "loop.fold": str(best.fold)}
-    candidate = context.registry.register(
-        weights, classes=context.snapshot.classes, run_id=record.run_id, tags=tags
-    )
-    context.registry.set_alias(CANDIDATE, candidate)
-    record.note(
-        "model.registered", {"model": candidate.as_dict()}, {"alias": CANDIDATE, "fold": best.fold}
-    )
-    console.print(
-        f"Registered {candidate.name} version {candidate.version}, from fold {best.fold}, "
-        f"as {CANDIDATE}.",
-        highlight=False,
-        markup=False,
-    )
-    return candidate
-
-
-def _measure(context: Context, trained: Trained, candidate: ModelRef) -> Promotion | None:
-    with context.units() as uow:
-        if not uow.images.gold():
-            return None
-    with progress("Measuring on the gold set") as step:
-        promotion = propose_promotion(context.settings, candidate, step)
-    if promotion is not None:
-        decision = promotion.decision
-        context.tracking.set_tags(trained.record.run_id, {"loop.decision": decision.verdict.value})
-        console.print(
-            f"Gate: {decision.verdict.value}. {' '.join(decision.reasons)}",
-            highlight=False,
-            markup=False,
-        )
-    return promotion
+    trained.record.log_metrics(spread_metrics(spread(trained.rows)) | per_class)
+    publish_results(context, plan, trained)
 
 
 def _summary(
     context: Context,
     plan: Plan,
     trained: Trained,
-    best: FoldRow,
+    final: Final,
     candidate: ModelRef | None,
     promotion: Promotion | None,
 ) -> dict[str, Any]:
@@ -164,7 +123,8 @@ def _summary(
         "folds_sha256": plan.index_sha256,
         "candidate": candidate.as_dict() if candidate else None,
         "decision": promotion.decision.verdict.value if promotion else None,
-        "best_fold": best.fold,
+        "best_fold": best_row(trained.rows).fold,
+        "final_model": final.as_dict(),
         "folds": [asdict(row) for row in trained.rows],
         "mean": {name: value.mean for name, value in spreads.items()},
         "std": {name: value.std for name, value in spreads.items()},
@@ -177,4 +137,4 @@ def _summary(
 
 
 if __name__ == "__main__":
-    sys.exit(run_stage(main))
+    sys.exit(run_stage(main, "kfold_model_training"))

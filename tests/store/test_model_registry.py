@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import pytest
 
 from loop.classes import ClassList
-from loop.errors import BrokenRecord, NotFound
+from loop.errors import BrokenRecord, NotFound, Unavailable
 from loop.predictions import ModelRef
 from store.model_registry import ModelRegistry
 from store.tracking import EXPERIMENT, Tracking
@@ -38,7 +39,7 @@ def register(registry: ModelRegistry, tmp_path: Path, content: bytes = b"weights
 def _artifact(registry: ModelRegistry) -> Path:
     """Where MLflow keeps the weights of the only version."""
     run = registry._tracking.run(registry.versions()[0].run_id)
-    return Path(run.artifact_uri.removeprefix("file://")) / "model" / "weights.pt"
+    return Path(run.artifact_uri.removeprefix("file://")) / "model/artifacts/weights.pt"
 
 
 def test_an_empty_registry_has_nothing(registry: ModelRegistry) -> None:
@@ -109,6 +110,123 @@ def test_a_damaged_cache_is_fetched_anew(registry: ModelRegistry, tmp_path: Path
     ref = register(registry, tmp_path)
     registry.fetch(ref).write_bytes(b"half a fi")
     assert registry.fetch(ref).read_bytes() == b"weights"
+
+
+def _exports(tmp_path: Path) -> dict[str, Path]:
+    folder = tmp_path / "made" / "openvino"
+    folder.mkdir(parents=True)
+    (folder / "model.xml").write_text("<net/>")
+    (folder / "model.bin").write_bytes(b"numbers")
+    return {"openvino": folder}
+
+
+def register_exported(registry: ModelRegistry, tmp_path: Path) -> ModelRef:
+    weights = tmp_path / "some.pt"
+    weights.write_bytes(b"weights")
+    return registry.register(
+        weights, classes=CLASSES, run_id=None, tags={}, exports=_exports(tmp_path)
+    )
+
+
+def test_an_export_comes_back_as_it_was_and_is_kept(
+    registry: ModelRegistry, tmp_path: Path
+) -> None:
+    ref = register_exported(registry, tmp_path)
+    folder = registry.fetch_export(ref, "openvino")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        "model.xml": b"<net/>",
+        "model.bin": b"numbers",
+    }
+    assert registry.exports_of(ref) == registry.versions()[0].exports
+    assert registry.exports_of(ref) == {"openvino": folder.name}
+    shutil.rmtree(_artifact(registry).parent)
+    assert registry.fetch_export(ref, "openvino") == folder
+
+
+def test_the_digest_of_an_export_is_that_of_what_sha256sum_prints(
+    registry: ModelRegistry, tmp_path: Path
+) -> None:
+    ref = register_exported(registry, tmp_path)
+    lines = [
+        f"{hashlib.sha256(content).hexdigest()}  {name}\n"
+        for name, content in (("model.bin", b"numbers"), ("model.xml", b"<net/>"))
+    ]
+    digest = hashlib.sha256("".join(lines).encode()).hexdigest()
+    assert registry.exports_of(ref) == {"openvino": digest}
+
+
+def test_a_version_without_that_export_says_so(registry: ModelRegistry, tmp_path: Path) -> None:
+    ref = register(registry, tmp_path)
+    assert registry.exports_of(ref) == {}
+    with pytest.raises(NotFound, match="no export to onnx"):
+        registry.fetch_export(ref, "onnx")
+
+
+def test_a_changed_export_is_not_handed_out(registry: ModelRegistry, tmp_path: Path) -> None:
+    ref = register_exported(registry, tmp_path)
+    (_artifact(registry).parent / "openvino" / "model.bin").write_bytes(b"tampered")
+    with pytest.raises(BrokenRecord, match="digest"):
+        registry.fetch_export(ref, "openvino")
+    assert not list((tmp_path / "cache").rglob("model.*"))
+
+
+def test_a_damaged_export_in_the_cache_is_fetched_anew(
+    registry: ModelRegistry, tmp_path: Path
+) -> None:
+    ref = register_exported(registry, tmp_path)
+    (registry.fetch_export(ref, "openvino") / "model.xml").unlink()
+    assert (registry.fetch_export(ref, "openvino") / "model.xml").read_text() == "<net/>"
+
+
+def test_a_version_from_before_there_were_folders_is_fetched(
+    registry: ModelRegistry, tmp_path: Path
+) -> None:
+    client = registry._tracking.client
+    run_id = registry._tracking.start_run(EXPERIMENT, "cv", tags={}, params={})
+    weights = tmp_path / "weights.pt"
+    weights.write_bytes(b"earlier")
+    registry._tracking.log_file(run_id, weights, "model")
+    client.create_registered_model(registry.name)
+    source = f"{registry._tracking.run(run_id).artifact_uri}/model"
+    digest = hashlib.sha256(b"earlier").hexdigest()
+    client.create_model_version(registry.name, source, run_id, tags={"loop.sha256": digest})
+    ref = registry.resolve("1")
+    assert registry.fetch(ref).read_bytes() == b"earlier"
+    assert registry.exports_of(ref) == {}
+
+
+def test_a_run_registers_a_model_once_and_another_one_beside_it(
+    registry: ModelRegistry, tmp_path: Path
+) -> None:
+    run_id = registry._tracking.start_run(EXPERIMENT, "cv", tags={}, params={})
+
+    def again(content: bytes) -> ModelRef:
+        weights = tmp_path / "final.pt"
+        weights.write_bytes(content)
+        return registry.register(weights, classes=CLASSES, run_id=run_id, tags={})
+
+    first = again(b"one")
+    assert again(b"one") == first
+    second = again(b"two")
+    assert [version.ref for version in registry.versions()] == [first, second]
+    assert registry.fetch(first).read_bytes() == b"one"
+    assert registry.fetch(second).read_bytes() == b"two"
+
+
+def test_without_all_its_files_there_is_no_version(
+    registry: ModelRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise Unavailable("No space left on device.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Tracking, "log_folder", full)
+        with pytest.raises(Unavailable):
+            register(registry, tmp_path)
+    assert registry.versions() == []
+    (failed,) = registry._tracking.runs({"loop.kind": "import"}, limit=1)
+    assert failed.status == "FAILED"
+    assert register(registry, tmp_path).version == "1"
 
 
 def test_a_file_that_is_not_there_cannot_be_registered(

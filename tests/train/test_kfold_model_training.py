@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 import yaml
 
-from loop.errors import BrokenRecord, TrainingFailed
+from detector.exported import open_network
+from loop.errors import BrokenRecord, Misconfigured
 from loop.events import Event, Outcome
 from loop.impact import class_scores
 from loop.snapshots import Labels
@@ -18,7 +20,7 @@ from store.audit_log import open_audit_log
 from store.model_registry import open_model_registry
 from store.settings import Settings, load_settings
 from store.snapshot_files import open_snapshot
-from store.tracking import open_tracking
+from store.tracking import RunInfo, open_tracking
 from tests.train.generated import ARCHITECTURE, SIZE_PX, generated_snapshot
 from train import kfold_model_training, model_training
 from train.indices import write_folds, write_split
@@ -33,6 +35,8 @@ PARAMS: dict[str, Any] = {
     "BATCH_SIZE": 4,
     "IMG_SIZE": SIZE_PX,
     "ARCHITECTURE": str(ARCHITECTURE),
+    "FINAL_MODEL": "best_fold",
+    "EXPORTS": [],
     "train": {"lr0": 0.005, "nbs": 4},
 }
 
@@ -59,12 +63,18 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     write_folds(PATHS.folds, snapshot, np.arange(IMAGES, dtype=np.int8) % 2, k=2, seed=0)
     parts = ["val" if i % 3 == 0 else "train" for i in range(IMAGES)]
     write_split(PATHS.split, snapshot, parts, val_fraction=0.33, seed=0)
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(PARAMS))
-    return Place(load_settings(), tmp_path)
+    place = Place(load_settings(), tmp_path)
+    set_params(place)
+    return place
+
+
+def set_params(place: Place, **changes: Any) -> None:
+    (place.folder / "params.yaml").write_text(yaml.safe_dump(PARAMS | changes))
 
 
 @pytest.mark.timeout(600)
-def test_two_folds_are_trained_registered_and_put_on_record(place: Place) -> None:
+def test_two_folds_and_a_refit_are_trained_registered_and_put_on_record(place: Place) -> None:
+    set_params(place, FINAL_MODEL="refit", EXPORTS=["onnx", "openvino"])
     kfold_model_training.main()
     summary = json.loads((PATHS.kfold_runs / "summary.json").read_text())
     _check_csv(summary)
@@ -99,12 +109,13 @@ def _check_mlflow(place: Place, summary: dict[str, Any]) -> None:
     averaged = class_scores(parent.metrics, classes, "map50_95_mean")
     assert set(averaged) == {name for fold in summary["per_class"] for name in fold["scores"]}
     artifacts = Path(parent.artifact_uri.removeprefix("file://"))
-    assert {path.name for path in artifacts.iterdir()} == {
+    assert {path.name for path in artifacts.iterdir()} >= {
         "kfold_results.csv",
         "plots.html",
         "model",
     }
-    children = [tracking.run(run_id) for run_id in tracking.children(parent.run_id)]
+    *children, refit = [tracking.run(run_id) for run_id in tracking.children(parent.run_id)]
+    _check_refit(refit, summary)
     assert [child.tags["loop.fold"] for child in children] == ["0", "1"]
     for child in children:
         assert (child.status, child.tags["loop.kind"]) == ("FINISHED", "fold")
@@ -121,6 +132,26 @@ def _check_mlflow(place: Place, summary: dict[str, Any]) -> None:
         )
 
 
+def _check_refit(refit: RunInfo, summary: dict[str, Any]) -> None:
+    final = summary["final_model"]
+    assert (final["kind"], final["mlflow_run_id"]) == ("refit", refit.run_id)
+    assert final["epochs"] == median_epoch(summary)
+    assert "estimate" in final["note"]
+    assert "fold" not in final
+    assert (refit.status, refit.tags["loop.kind"]) == ("FINISHED", "refit")
+    assert refit.tags["loop.folds_sha256"] == summary["folds_sha256"]
+    assert refit.tags["loop.cv_id"] != summary["cv_id"]
+    assert refit.metrics["epoch"] == final["epochs"]
+    assert "map50" not in refit.metrics
+    assert (PATHS.kfold_runs / "final.pt").read_bytes() != (
+        PATHS.kfold_runs / "best.pt"
+    ).read_bytes()
+
+
+def median_epoch(summary: dict[str, Any]) -> int:
+    return round(sum(fold["best_epoch"] for fold in summary["folds"]) / 2)
+
+
 def _check_registry(place: Place, summary: dict[str, Any]) -> None:
     registry = open_model_registry(place.settings)
     candidate = registry.resolve("candidate")
@@ -128,7 +159,15 @@ def _check_registry(place: Place, summary: dict[str, Any]) -> None:
     version = registry.versions()[0]
     assert version.run_id == summary["mlflow_run_id"]
     assert version.tags["loop.folds_sha256"] == summary["folds_sha256"]
-    assert registry.fetch(candidate).read_bytes() == (PATHS.kfold_runs / "best.pt").read_bytes()
+    assert version.tags["loop.final_model"] == "refit"
+    assert "loop.fold" not in version.tags
+    final = PATHS.kfold_runs / "final.pt"
+    assert registry.fetch(candidate).read_bytes() == final.read_bytes()
+    assert set(version.exports) == {"onnx", "openvino"}
+    for format in version.exports:
+        _, info = open_network(registry.fetch_export(candidate, format))
+        assert info.weights_sha256 == candidate.digest
+        assert info.image_size == SIZE_PX
 
 
 def _check_events(place: Place, summary: dict[str, Any]) -> None:
@@ -136,16 +175,37 @@ def _check_events(place: Place, summary: dict[str, Any]) -> None:
     assert [event.type for event in events][:3] == ["kfold.started", *["fold.started"] * 2]
     assert [event.type for event in events][3:] == [
         *["fold.ended"] * 2,
+        "refit.started",
+        "refit.ended",
         "model.registered",
         "kfold.ended",
     ]
-    started = events[0]
-    assert {event.outcome for event in events[:3]} == {Outcome.INTENDED}
-    assert {event.outcome for event in events[3:]} == {Outcome.DONE}
-    assert {event.cause for event in events[1:]} == {started.id}
-    for event in events:
-        assert event.subject["snapshot_sha256"] == summary["snapshot_sha256"]
-        assert event.subject["mlflow_run_id"] == summary["mlflow_run_id"]
+    own = [event for event in events if not event.type.startswith("refit")]
+    intended = {event.type for event in events if event.outcome is Outcome.INTENDED}
+    assert intended == {"kfold.started", "fold.started", "refit.started"}
+    assert {event.cause for event in own[1:]} == {own[0].id}
+    assert {event.subject["snapshot_sha256"] for event in events} == {summary["snapshot_sha256"]}
+    assert {event.subject["mlflow_run_id"] for event in own} == {summary["mlflow_run_id"]}
+    registered = events[-2].details
+    version = open_model_registry(place.settings).versions()[0]
+    assert registered["exports"] == version.exports
+    assert registered["exports_refused"] == {}
+    assert registered["final_model"] == summary["final_model"]
+
+
+@pytest.mark.timeout(600)
+def test_first_answers_end_in_a_final_model_that_is_not_registered(place: Place) -> None:
+    paths = StagePaths(Labels.FIRST_REVIEWER)
+    shutil.copytree(PATHS.snapshot, paths.snapshot)
+    shutil.copy(PATHS.folds, paths.folds)
+    set_params(place, EPOCHS=1)
+    kfold_model_training.main(Labels.FIRST_REVIEWER)
+    summary = json.loads((paths.kfold_runs / "summary.json").read_text())
+    best = paths.kfold_runs / f"fold_{summary['best_fold']}" / "best.pt"
+    assert (paths.kfold_runs / "final.pt").read_bytes() == best.read_bytes()
+    assert summary["final_model"]["fold"] == summary["best_fold"]
+    assert summary["candidate"] is None
+    assert open_model_registry(place.settings).versions() == []
 
 
 def _check_no_image_was_written(place: Place) -> None:
@@ -174,19 +234,8 @@ def test_folds_of_another_snapshot_are_refused(place: Place) -> None:
         kfold_model_training.main()
 
 
-@pytest.mark.timeout(600)
-def test_folds_that_fail_are_named_and_on_record(place: Place) -> None:
-    broken = PARAMS | {"train": {"lr0": "fast"}}
-    (place.folder / "params.yaml").write_text(yaml.safe_dump(broken))
-    with pytest.raises(TrainingFailed, match=r"Fold 0 failed.*lr0.*Fold 1 failed"):
+def test_a_hyperparameter_that_is_none_is_refused_before_anything_is_trained(place: Place) -> None:
+    set_params(place, train={"lr0": "fast"})
+    with pytest.raises(Misconfigured, match="lr0"):
         kfold_model_training.main()
-    ended = {event.type: event for event in place.events() if event.type.endswith("ended")}
-    assert {event.outcome for event in ended.values()} == {Outcome.FAILED}
-    assert "lr0" in ended["kfold.ended"].reason
-    tracking = open_tracking(place.settings)
-    parent = tracking.run(ended["kfold.ended"].subject["mlflow_run_id"])
-    assert parent.status == "FAILED"
-    assert "lr0" in parent.tags["loop.failure"]
-    assert {tracking.run(run_id).status for run_id in tracking.children(parent.run_id)} == {
-        "FAILED"
-    }
+    assert "fold.started" not in [event.type for event in place.events()]
