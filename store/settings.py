@@ -18,7 +18,7 @@ from loop.agreement import AgreementSettings
 from loop.desk_core import DeskSettings
 from loop.errors import Misconfigured
 from loop.events import Role
-from loop.promotions import GateSettings
+from loop.gate_settings import GateSettings
 from loop.sessions import SignInSettings
 
 
@@ -61,9 +61,17 @@ class Settings(BaseSettings):
     match_iou: float = Field(0.0, ge=0, lt=1)
     agreement_ciou: float = Field(0.5, ge=-1, le=1)
     high_confidence: float = Field(0.75, ge=0, le=1)
-    min_gain: float = 0.0
-    max_class_loss: float = Field(0.1, ge=0)
-    min_gold_images: int = Field(10, gt=0)
+    # What the gate asks of a candidate: loop/gate_settings.py says what each of them is.
+    min_gain: float = Field(0.0, ge=-1, le=1)
+    min_gain_50: float = Field(0.0, ge=-1, le=1)
+    max_class_loss: float = Field(0.1, ge=0, le=1)
+    max_latency_factor: float = Field(1.5, gt=0)
+    min_gold_images: int = Field(10, gt=1)
+    gate_alpha: float = Field(0.05, gt=0, lt=0.5)
+    gate_uses: int = Field(10, gt=0)
+    gate_replicates: int = Field(4000, ge=200, le=100_000)
+    # How many different people must approve a candidate before it can be promoted.
+    approvers: int = Field(1, gt=0, le=9)
 
     # Where people reach the app, when that is not http://HOST:UI_PORT: behind a proxy with TLS.
     public_url: str = Field("", pattern=r"^(https?://[^/?#\s]+)?/?$")
@@ -90,8 +98,13 @@ class Settings(BaseSettings):
     # Whether base weights that params.yaml names may be fetched from Ultralytics' releases.
     allow_downloads: bool = True
 
+    # Whether images on which a training's models are most wrong are drawn into its MLflow run.
+    log_examples: bool = True
+
     # Where the app runs trainings. None: the home's own workspace, or the folder it is started in.
     workspace: Path | None = None
+    # The MLflow run of the training that a stage takes up instead of beginning a new one.
+    resume: str = ""
 
     # Who acts when the command line does: a pseudonym, never a name.
     actor: str = "operator"
@@ -182,7 +195,17 @@ class Settings(BaseSettings):
 
     @property
     def gate(self) -> GateSettings:
-        return GateSettings(self.min_gain, self.max_class_loss, self.min_gold_images)
+        return GateSettings(
+            min_gain=self.min_gain,
+            min_gain_50=self.min_gain_50,
+            max_class_loss=self.max_class_loss,
+            max_latency_factor=self.max_latency_factor,
+            min_images=self.min_gold_images,
+            alpha=self.gate_alpha,
+            planned_uses=self.gate_uses,
+            replicates=self.gate_replicates,
+            approvers=self.approvers,
+        )
 
     def environment(self) -> dict[str, str]:
         """Variables that make a child process see the same home, wherever it runs."""

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from loop.errors import BrokenRecord, LoopError, Misconfigured, NotFound, Unavailable
+from store.data_inputs import DataInput
 from store.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "second-look"
 PARENT_TAG = "mlflow.parentRunId"
+# What a run is of: cv, fold, search, …
+KIND_TAG = "loop.kind"
 
 _SQLITE = "sqlite:///"
 # What MLflow allows in a metric's name (mlflow/utils/validation.py).
@@ -130,11 +133,14 @@ class Tracking:
         self._log_params(run_id, params)
         return run_id
 
-    def log_metrics(self, run_id: str, metrics: Mapping[str, float], step: int) -> None:
+    def log_metrics(
+        self, run_id: str, metrics: Mapping[str, float], step: int, *, at_ms: int | None = None
+    ) -> None:
+        """``at_ms`` is the time, in milliseconds since the epoch: now, if it is not given."""
         from mlflow.entities import Metric
 
         # One time stamp for all attempts: the same value at the same time is kept once.
-        at = int(time.time() * 1000)
+        at = at_ms if at_ms is not None else int(time.time() * 1000)
         batch = [
             Metric(_NOT_IN_METRIC_NAMES.sub("_", name), float(value), at, step)
             for name, value in metrics.items()
@@ -151,12 +157,27 @@ class Tracking:
         """Keep a copy of ``path`` as an artifact below ``folder``."""
         self.call(lambda: self.client.log_artifact(run_id, str(path), folder or None))
 
+    def log_folder(self, run_id: str, folder: Path, path: str = "") -> None:
+        """Keep a copy of everything in ``folder`` as artifacts below ``path``."""
+        self.call(lambda: self.client.log_artifacts(run_id, str(folder), path or None))
+
+    def log_inputs(self, run_id: str, *inputs: DataInput) -> None:
+        """Say which data a run works on; what it says already stays as it is."""
+        self.call(lambda: self.client.log_inputs(run_id, [each.as_mlflow() for each in inputs]))
+
     def log_text(self, run_id: str, text: str, path: str) -> None:
         self.call(lambda: self.client.log_text(run_id, text, path))
 
-    def end_run(self, run_id: str, ok: bool) -> None:
-        status = "FINISHED" if ok else "FAILED"
+    def end_run(self, run_id: str, ok: bool, *, killed: bool = False) -> None:
+        """``killed``: somebody ended it, it did not fail."""
+        status = "KILLED" if killed else "FINISHED" if ok else "FAILED"
         self.call(lambda: self.client.set_terminated(run_id, status))
+
+    def reopen(self, run_id: str) -> None:
+        """A run that ended is open again, and how it ended is no longer true."""
+        for tag in {"loop.failure", "loop.stopped"} & self.run(run_id).tags.keys():
+            self.call(lambda tag=tag: self.client.delete_tag(run_id, tag))  # type: ignore[misc]
+        self.call(lambda: self.client.update_run(run_id, "RUNNING"))
 
     def run(self, run_id: str) -> RunInfo:
         return _run_info(self.call(lambda: self.client.get_run(run_id)))
@@ -169,6 +190,19 @@ class Tracking:
             lambda: self.client.search_runs(
                 [experiment_id],
                 wanted,
+                order_by=["attributes.start_time DESC"],
+                max_results=limit,
+            )
+        )
+        return [_run_info(run) for run in found]
+
+    def top_runs(self, limit: int) -> list[RunInfo]:
+        """The newest runs that say what they are and lie below no other, newest first."""
+        experiment_id = self.experiment_id(EXPERIMENT)
+        found = self.call(
+            lambda: self.client.search_runs(
+                [experiment_id],
+                f"tags.`{PARENT_TAG}` IS NULL AND tags.`{KIND_TAG}` IS NOT NULL",
                 order_by=["attributes.start_time DESC"],
                 max_results=limit,
             )
@@ -314,8 +348,13 @@ def _run_info(run: Any) -> RunInfo:
         artifact_uri=run.info.artifact_uri,
         experiment_id=run.info.experiment_id,
         started_at=_rfc3339(run.info.start_time),
-        ended_at=_rfc3339(run.info.end_time) if run.info.end_time else "",
+        ended_at=_rfc3339(run.info.end_time) if _has_ended(run) else "",
     )
+
+
+def _has_ended(run: Any) -> bool:
+    """MLflow keeps the time at which a run that was opened again had ended."""
+    return bool(run.info.end_time) and run.info.status != "RUNNING"
 
 
 def _rfc3339(milliseconds: int) -> str:

@@ -16,6 +16,7 @@ from store.unit_of_work import open_units_of_work
 from train.indices import TRAIN, VAL, check_index, read_split
 from train.params import load_params
 from train.paths import StagePaths
+from train.publishing import publish_results
 from train.results import results_table, spread, write_csv, write_summary
 from train.session import Context, Plan, Split, training
 from train.stage import out as console
@@ -46,6 +47,7 @@ def train_once(context: Context, plan: Plan) -> None:
         write_csv(plan.out / _RESULTS_CSV, trained.rows)
         run_id = trained.record.run_id
         context.tracking.log_file(run_id, weights)
+        publish_results(context, plan, trained)
         write_summary(plan.out / "summary.json", {"mlflow_run_id": run_id, **asdict(row)})
         trained.record.end(asdict(row))
     console.print(results_table(trained.rows, spread(trained.rows)))
@@ -69,4 +71,4 @@ def _plan(context: Context, labels: Labels, paths: StagePaths) -> Plan:
 
 
 if __name__ == "__main__":
-    sys.exit(run_stage(main))
+    sys.exit(run_stage(main, "model_training"))

@@ -1,4 +1,4 @@
-"""Plots of the training page: learning curves of folds, precision against recall of models."""
+"""Plots of the training page: learning curves, a search's trials, precision against recall."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from plotly.subplots import make_subplots
 
 from loop.metrics import RECALLS, PrecisionRecall
-from ui.plots import COLOURS, figure, shorts, style
-from ui.run_book import TRAIN_LOSS, VAL_LOSS, Run
+from ui.plots import COLOURS, QUIET, SYMBOLS, figure, shorts, style
+from ui.run_parts import TRAIN_LOSS, VAL_LOSS, Run
 
 _PANELS = (
     ("map50_95", "mAP50-95 on the fold's validation images"),
@@ -35,16 +35,19 @@ def learning_curves(run: Run) -> Any:
         vertical_spacing=0.16,
         horizontal_spacing=0.07,
     )
+    named: set[str] = set()
     for panel, (curve, _) in enumerate(_PANELS):
-        for place, fold in enumerate(run.folds):
+        for place, fold in enumerate(run.rows):
             points = fold.curves[curve]
+            if not points:  # the final model is not validated
+                continue
             look = style(place)
             panels.add_scatter(
                 row=panel // 2 + 1,
                 col=panel % 2 + 1,
                 name=fold.name,
                 legendgroup=fold.name,
-                showlegend=panel == 0,
+                showlegend=fold.name not in named,
                 x=[point.epoch for point in points],
                 y=[point.value for point in points],
                 mode="lines+markers",
@@ -52,10 +55,49 @@ def learning_curves(run: Run) -> Any:
                 marker={"symbol": look["symbol"], "size": 6, "color": look["colour"]},
                 hovertemplate=f"{fold.name}, epoch %{{x}}: %{{y:.4f}}<extra></extra>",
             )
+            named.add(fold.name)
     panels.update_xaxes(rangemode="tozero", dtick=_tick(run))
     panels.update_xaxes(title_text="epoch", row=2)
     panels.update_yaxes(rangemode="tozero")
     return panels
+
+
+def trial_scores(run: Run) -> Any:
+    """Each trial of a search by its number, by how it ended, and the best so far as a line."""
+    plot = figure(height=320, x="trial", y="mAP50-95, mean over the folds", legend=True)
+    scored = [trial for trial in run.trials if trial.score is not None]
+    best, steps = 0.0, []
+    for trial in scored:
+        # One that was stopped early did not get as far as its score might have.
+        best = max(best, trial.score or 0.0) if trial.finished else best
+        steps.append(best or None)
+    plot.add_scatter(
+        name="best so far",
+        x=[trial.number for trial in scored],
+        y=steps,
+        mode="lines",
+        line={"color": QUIET, "width": 1.5, "shape": "hv"},
+        hoverinfo="skip",
+    )
+    for place, (name, wanted) in enumerate((("finished", True), ("not trained to the end", False))):
+        shown = [trial for trial in scored if trial.finished is wanted]
+        plot.add_scatter(
+            name=name,
+            x=[trial.number for trial in shown],
+            y=[trial.score for trial in shown],
+            customdata=[
+                ", ".join(f"{key} {value}" for key, value in trial.values.items()).replace(
+                    "<", "&lt;"
+                )
+                for trial in shown
+            ],
+            mode="markers",
+            marker={"symbol": SYMBOLS[place], "size": 10, "color": COLOURS[place]},
+            hovertemplate="trial %{x}: %{y:.4f}<br>%{customdata}<extra></extra>",
+        )
+    plot.update_layout(uirevision=run.id)
+    plot.update_xaxes(dtick=1 if len(run.trials) <= 20 else None)
+    return plot
 
 
 def precision_recall_curves(
@@ -119,4 +161,4 @@ def _panels(height_px: int, key: str, **grid: Any) -> Any:
 
 def _tick(run: Run) -> int | None:
     """Whole epochs, however few there are."""
-    return 1 if max((fold.epoch for fold in run.folds), default=0) <= 12 else None
+    return 1 if max((fold.epoch for fold in run.rows), default=0) <= 12 else None

@@ -1,8 +1,9 @@
-"""Section "Runs" of the training page: the job that runs, and the curves of each fold, live."""
+"""Section "Runs" of the training page: the job that runs, and its folds or trials, live."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gradio as gr
@@ -11,15 +12,20 @@ from loop.access import Permission, Person
 from loop.errors import LoopError
 from store.tracking import RunInfo
 from ui.operations import Job, JobKind, JobState, TrainingJobs
-from ui.run_book import TRAIN_LOSS, Fold, Run, RunBook, state_of
+from ui.run_book import RunBook
+from ui.run_parts import SEARCH, Run
 from ui.ticker import tick, ticker
-from ui.training_html import Cell, area, heading, notice, quiet, score, sorry, table, when, who
-from ui.training_plots import learning_curves
+from ui.training_html import Cell, area, notice, quiet, sorry, table, when, who
+from ui.training_plots import learning_curves, trial_scores
+from ui.training_run_view import choice, run_view, trial_choices
 from ui.training_start import Guard, active_job
 
-LATEST = "latest"
+LATEST, ALL_TRIALS = "latest", "all"
+_ALL = ("All of them", ALL_TRIALS)
 _LINES_WHILE_RUNNING, _LINES_OF_A_FAILURE, _LINES_OF_A_LOG = 4, 15, 200
 _MOST_JOBS = 10
+# How often the time that is left is told anew between two epochs.
+_TELL_TIME_EVERY_S = 20
 _HIDDEN = {"api_visibility": "private", "show_progress": "hidden"}
 _KINDS = {
     JobKind.KFOLD: "cross-validation",
@@ -35,14 +41,25 @@ def build_runs(guard: Guard, jobs: TrainingJobs, book: RunBook) -> None:
     with gr.Row(elem_classes="slt-actions"):
         job = area()
         stop = gr.Button("Stop this job", variant="stop", scale=0, min_width=130, visible=False)
-    run = gr.Dropdown(
-        choices=[("The latest run", LATEST)],
-        value=LATEST,
-        label="Run",
-        info="The latest one is followed as soon as it starts.",
-        filterable=True,
-        elem_classes="slt-picker",
-    )
+    with gr.Row(elem_classes="slt-actions"):
+        run = gr.Dropdown(
+            choices=[("The latest run", LATEST)],
+            value=LATEST,
+            label="Run",
+            info="The latest one is followed as soon as it starts.",
+            filterable=True,
+            elem_classes="slt-picker",
+        )
+        trial = gr.Dropdown(
+            choices=[_ALL],
+            value=ALL_TRIALS,
+            label="Trial",
+            info="One of the search's, with its folds.",
+            visible=False,
+            # The page may ask with a trial of the search that was shown before: that is none here.
+            allow_custom_value=True,
+            elem_classes="slt-picker",
+        )
     summary = area(quiet("Reading …"))
     plot = gr.Plot(show_label=False, container=False, visible=False)
     with gr.Accordion("Jobs and their logs", open=False):
@@ -52,32 +69,40 @@ def build_runs(guard: Guard, jobs: TrainingJobs, book: RunBook) -> None:
         log = area()
 
     section = _Runs(jobs, book)
-    outputs = [job, stop, run, summary, plot, all_jobs, which, look, shown]
-    for event in (look.opened, look.ticked, run.input):
-        event(guard(Permission.SEE_MODELS, section.look), [run, shown], outputs, **_HIDDEN)
-    stop.click(guard(Permission.TRAIN, section.stop), [run, shown], outputs, **_HIDDEN)
+    inputs = [run, trial, shown]
+    outputs = [job, stop, run, trial, summary, plot, all_jobs, which, look, shown]
+    for event in (look.opened, look.ticked, run.input, trial.input):
+        event(guard(Permission.SEE_MODELS, section.look), inputs, outputs, **_HIDDEN)
+    stop.click(guard(Permission.TRAIN, section.stop), inputs, outputs, **_HIDDEN)
     which.input(guard(Permission.SEE_MODELS, section.log), which, log, **_HIDDEN)
 
 
 class _Runs:
-    def __init__(self, jobs: TrainingJobs, book: RunBook) -> None:
+    def __init__(
+        self, jobs: TrainingJobs, book: RunBook, clock: Callable[[], float] = time.time
+    ) -> None:
         self._jobs = jobs
         self._book = book
+        self._clock = clock
 
-    def look(self, person: Person, chosen: str | None, shown: Any) -> list[Any]:
+    def look(self, person: Person, chosen: str | None, trial: str | None, shown: Any) -> list[Any]:
         """All outputs of the section; those that are as they were are left alone."""
         try:
             jobs = self._jobs.jobs()
             runs = self._book.latest()
             run = self._run(chosen or LATEST, runs)
+            seen = self._trial(run, trial)
         except LoopError as error:
-            return [sorry(error), *[gr.skip()] * 6, tick(live=True), None]
+            return [sorry(error), *[gr.skip()] * 7, tick(live=True), None]
         current = next((job for job in jobs if job.state.active), jobs[0] if jobs else None)
         lines = self._last_lines(current)
+        now = self._clock()
         parts = {
             "job": current and (current.id, current.state, lines),
             "runs": [(info.run_id, info.status) for info in runs],
-            "run": run and (run.id, run.state, [(fold.epoch, fold.state) for fold in run.folds]),
+            "trials": (run and run.id, run and run.trials, seen and seen.id),
+            "summary": (seen, int(now / _TELL_TIME_EVERY_S) if seen and seen.live else 0),
+            "plot": seen,
             "jobs": [(job.id, job.state) for job in jobs[:_MOST_JOBS]],
         }
         before = shown if isinstance(shown, dict) else {}
@@ -85,19 +110,21 @@ class _Runs:
         return [
             *_if_new(parts, before, "job", lambda: _job(current, lines, person)),
             *_if_new(parts, before, "runs", lambda: [_choices(runs)]),
-            *_if_new(parts, before, "run", lambda: [_summary(run), _plot(run)]),
+            *_if_new(parts, before, "trials", lambda: [_trials(run, seen)]),
+            *_if_new(parts, before, "summary", lambda: [run_view(seen, now, _tried(run, seen))]),
+            *_if_new(parts, before, "plot", lambda: [_plot(seen)]),
             *_if_new(parts, before, "jobs", lambda: _jobs(jobs[:_MOST_JOBS], person)),
             tick(live),
             parts,
         ]
 
-    def stop(self, person: Person, chosen: str | None, shown: Any) -> list[Any]:
+    def stop(self, person: Person, chosen: str | None, trial: str | None, shown: Any) -> list[Any]:
         job = active_job(self._jobs)
         if job is None:
             gr.Info("Nothing runs any more.")
         else:
             self._jobs.stop(job.id, actor=person.acting(Permission.TRAIN))
-        return self.look(person, chosen, shown)
+        return self.look(person, chosen, trial, shown)
 
     def log(self, person: Person, job_id: str | None) -> str:
         del person
@@ -109,6 +136,13 @@ class _Runs:
     def _run(self, chosen: str, runs: list[RunInfo]) -> Run | None:
         run_id = chosen if chosen != LATEST else next((run.run_id for run in runs), None)
         return self._book.read(run_id) if run_id else None
+
+    def _trial(self, run: Run | None, chosen: str | None) -> Run | None:
+        """The run to show: of a search, the trial that is chosen among its own, or all of it."""
+        if run is None or run.kind != SEARCH or chosen in (None, ALL_TRIALS):
+            return run
+        own = any(trial.id == chosen for trial in run.trials)
+        return self._book.read(str(chosen)) if own else run
 
     def _last_lines(self, job: Job | None) -> str:
         if job is None or job.state in (JobState.SUCCEEDED, JobState.STOPPED):
@@ -133,7 +167,7 @@ def _if_new(parts: Mapping[str, Any], before: Mapping[str, Any], name: str, make
     return made
 
 
-_OUTPUTS = {"job": 2, "runs": 1, "run": 2, "jobs": 2}
+_OUTPUTS = {"job": 2, "runs": 1, "trials": 1, "summary": 1, "plot": 1, "jobs": 2}
 
 
 def _job(job: Job | None, lines: str, person: Person) -> list[Any]:
@@ -160,57 +194,34 @@ def _job(job: Job | None, lines: str, person: Person) -> list[Any]:
 
 
 def _choices(runs: list[RunInfo]) -> Any:
-    choices = [("The latest run", LATEST)]
-    choices += [
-        (
-            f"{when(run.started_at)} · {run.params.get('K_FOLDS', '?')} folds, "
-            f"{run.params.get('EPOCHS', '?')} epochs · {state_of(run)} · {run.run_id[:8]}",
-            run.run_id,
-        )
-        for run in runs
-    ]
-    return gr.Dropdown(choices=choices)
+    return gr.Dropdown(
+        choices=[("The latest run", LATEST), *((choice(run), run.run_id) for run in runs)]
+    )
 
 
-def _summary(run: Run | None) -> str:
-    if run is None:
-        return quiet("There is no run yet. Start one under Start.")
-    shown = ("EPOCHS", "BATCH_SIZE", "IMG_SIZE", "PATIENCE", "SEED", "BASE_MODEL")
-    told = ", ".join(f"{name} {run.parameters[name]}" for name in shown if name in run.parameters)
-    ended = f", ended {when(run.ended_at)}" if run.ended_at else ""
-    parts = [
-        heading(f"Run {run.id[:8]}: {run.state}", f"started {when(run.started_at)}{ended}"),
-        quiet(told),
-    ]
-    if run.failure:
-        parts.append(notice("bad", run.failure))
-    headers = ["Fold", "Epoch", "Loss", "mAP50", "mAP50-95", "Best mAP50-95", "Last epoch", "State"]
-    rows = [_fold_row(fold) for fold in run.folds]
-    parts.append(table(headers, rows, text_columns=(0, 6, 7), empty="No fold has started yet."))
-    if run.spread is not None:
-        mean, deviation = run.spread
-        text = f"Best mAP50-95 over the folds: {mean:.3f} ± {deviation:.3f} (standard deviation)."
-        parts.append(quiet(text + (f" Gate: {run.decision}." if run.decision else "")))
-    return "".join(parts)
+def _trials(run: Run | None, seen: Run | None) -> Any:
+    if run is None or run.kind != SEARCH or not run.trials:
+        return gr.Dropdown(choices=[_ALL], value=ALL_TRIALS, visible=False)
+    chosen = ALL_TRIALS if seen is None or seen.id == run.id else seen.id
+    return gr.Dropdown(
+        choices=[_ALL, *trial_choices(run.trials)],
+        value=chosen,
+        visible=True,
+    )
 
 
-def _fold_row(fold: Fold) -> list[str | Cell]:
-    best = fold.best
-    tone = "slt-worse" if fold.state.startswith("failed") else ""
-    return [
-        fold.name,
-        f"{fold.epoch}/{fold.epochs}",
-        score(fold.last(TRAIN_LOSS)),
-        score(fold.last("map50")),
-        score(fold.last("map50_95")),
-        f"{best.value:.3f} (epoch {best.epoch})" if best else "",
-        when(fold.heard_at),
-        Cell(fold.state, tone),
-    ]
+def _tried(run: Run | None, seen: Run | None) -> Mapping[str, str]:
+    trials = run.trials if run is not None and seen is not None else ()
+    return next((trial.values for trial in trials if seen and trial.id == seen.id), {})
 
 
 def _plot(run: Run | None) -> Any:
-    if run is None or not any(fold.epoch for fold in run.folds):
+    if run is None:
+        return gr.Plot(visible=False)
+    if run.kind == SEARCH:
+        scored = any(trial.score is not None for trial in run.trials)
+        return gr.Plot(trial_scores(run), visible=True) if scored else gr.Plot(visible=False)
+    if not any(fold.epoch for fold in run.rows):
         return gr.Plot(visible=False)
     return gr.Plot(learning_curves(run), visible=True)
 

@@ -95,6 +95,22 @@ def test_runs_are_found_by_all_of_their_tags_newest_first(tracking: Tracking) ->
     assert [run.run_id for run in found] == runs[:0:-1]
 
 
+def test_top_runs_lie_below_no_other_and_say_what_they_are(tracking: Tracking) -> None:
+    first = tracking.start_run(EXPERIMENT, "a", tags={"loop.kind": "cv"}, params={})
+    tracking.start_run(EXPERIMENT, "b", tags={"loop.kind": "fold"}, params={}, parent=first)
+    start(tracking)  # does not say what it is
+    last = tracking.start_run(EXPERIMENT, "d", tags={"loop.kind": "search"}, params={})
+    assert [run.run_id for run in tracking.top_runs(2)] == [last, first]
+
+
+def test_a_folder_is_kept_below_a_path(tracking: Tracking, tmp_path: Path) -> None:
+    run_id = start(tracking)
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "a.txt").write_text("a")
+    tracking.log_folder(run_id, tmp_path, "files")
+    assert tracking.read_text(run_id, "files/deep/a.txt") == "a"
+
+
 def test_a_run_knows_when_it_started_and_ended(tracking: Tracking) -> None:
     run_id = start(tracking)
     assert tracking.run(run_id).ended_at == ""

@@ -157,94 +157,6 @@ class TestStart:
         assert all(skipped(update) for update in again)
 
 
-class TestRuns:
-    def look(self, jobs: FakeJobs, tracking: FakeTracking, chosen: str = LATEST) -> list[Any]:
-        return _Runs(jobs, RunBook(tracking)).look(ENGINEER, chosen, None)
-
-    def test_the_latest_run_is_shown_live(self) -> None:
-        tracking = FakeTracking()
-        tracking.cv("old", "FINISHED")
-        tracking.fold(tracking.cv("new"), 0, 3)
-        _, _, menu, summary, plot, _, _, look, _ = self.look(FakeJobs(), tracking)
-        assert "Run new: training" in summary
-        assert "3/5" in summary
-        assert "0.300 (epoch 3)" in summary
-        assert "&lt;champion&gt;" in summary
-        assert plot.visible
-        assert live(look)
-        assert [value for _, value in menu.choices] == [LATEST, "new", "old"]
-
-    def test_an_earlier_run_can_be_chosen(self) -> None:
-        tracking = FakeTracking()
-        tracking.fold(tracking.cv("old", "FAILED", **{"loop.failure": "no <memory>"}), 0, 0)
-        tracking.cv("new")
-        _, _, _, summary, plot, *_ = self.look(FakeJobs(), tracking, "old")
-        assert "Run old: failed" in summary
-        assert "no &lt;memory&gt;" in summary
-        assert not plot.visible
-
-    def test_what_has_not_changed_is_not_sent_again(self) -> None:
-        tracking, jobs = FakeTracking(), FakeJobs()
-        tracking.fold(tracking.cv("a"), 0, 1)
-        section = _Runs(jobs, RunBook(tracking))
-        shown = section.look(ENGINEER, LATEST, None)[-1]
-        *outputs, look, shown = section.look(ENGINEER, LATEST, shown)
-        assert all(skipped(update) for update in outputs)
-        assert live(look)
-        tracking.fold("a", 0, 2)
-        outputs = section.look(ENGINEER, LATEST, shown)
-        assert [skipped(update) for update in outputs[:7]] == [
-            *(True, True, True, False, False, True, True)
-        ]
-
-    def test_nothing_runs_and_nothing_was(self) -> None:
-        job, stop, _, summary, plot, _, _, look, _ = self.look(FakeJobs(), FakeTracking())
-        assert "No job" in job
-        assert "no run yet" in summary
-        assert (stop.visible, plot.visible, live(look)) == (False, False, False)
-
-    def test_a_failed_job_shows_its_last_lines(self) -> None:
-        jobs = FakeJobs()
-        jobs.start({"EPOCHS": 5}, actor=acting())
-        jobs.end(JobState.FAILED, 1)
-        jobs.text = "\n".join(f"line {number} <b>" for number in range(40))
-        job, stop, *_ = self.look(jobs, FakeTracking())
-        assert "exit code 1" in job
-        assert "line 39 &lt;b&gt;" in job
-        assert "line 20" not in job
-        assert not stop.visible
-
-    def test_a_job_is_stopped_by_the_person_who_presses(self) -> None:
-        jobs = FakeJobs()
-        started = jobs.start({"EPOCHS": 5}, actor=acting())
-        section = _Runs(jobs, RunBook(FakeTracking()))
-        section.stop(OTTER_AS_ANOTHER, LATEST, None)
-        assert jobs.stopped == [(started.id, acting(OTTER_AS_ANOTHER))]
-
-    def test_who_only_sees_cannot_stop(self) -> None:
-        jobs = FakeJobs()
-        jobs.start({"EPOCHS": 5}, actor=acting())
-        _, stop, *_ = _Runs(jobs, RunBook(FakeTracking())).look(AUDITOR, LATEST, None)
-        assert enabled(stop) == [False]
-
-    def test_a_log_is_text(self) -> None:
-        jobs = FakeJobs()
-        jobs.text = "<script>"
-        section = _Runs(jobs, RunBook(FakeTracking()))
-        assert "&lt;script&gt;" in section.log(ENGINEER, "a" * 32)
-        assert section.log(ENGINEER, None) == ""
-
-    def test_mlflow_s_silence_is_said_and_asked_again(self) -> None:
-        class Silent(FakeTracking):
-            def runs(self, *_: Any) -> list[Any]:
-                raise Unavailable("MLflow does not answer.", hint="Check it.")
-
-        job, *rest, look, _ = self.look(FakeJobs(), Silent())
-        assert "MLflow does not answer." in job
-        assert all(skipped(update) for update in rest)
-        assert live(look)
-
-
 def seen(version: str, *detected: LabelledBox) -> GoldDetections:
     truth = (LabelledBox("t", Box(0, 0, 20, 20), 0),)
     return GoldDetections(model(version), GOLD, CLASSES, ("f" * 64,), (truth,), (detected,))
@@ -371,6 +283,9 @@ class Service:
         self.serving = ref
 
 
+OTHER_ENGINEER = person(Role.ENGINEER, pseudonym="brisk-heron")
+
+
 def no_swap() -> Swap | None:
     return None
 
@@ -456,6 +371,34 @@ class TestDecide:
         assert "The gate says: refuse." in shown[2]
         assert "overrules the gate" in shown[2]
 
+    def test_who_has_approved_sees_who_is_missing_and_cannot_approve_again(self) -> None:
+        made = database(promotion("2", "1", approvers=2))
+        section = self.section(made, self.registry())
+        *shown, typed = section.approve(ENGINEER, "2", "fewer rods are missed")
+        assert "You have approved it. One other person must approve it too." in shown[1]
+        assert typed == ""
+        assert "2 different people to approve it, 1 more, or one to refuse it" in shown[2]
+        assert "Approved by quiet-otter (you): “fewer rods are missed”" in shown[2]
+        assert "approved by one" in shown[4]
+        assert enabled(*shown[-4:]) == [False, True, False, False]
+        again = section.approve(ENGINEER, "2", "once more")
+        assert "quiet-otter has approved this already" in again[1]
+        other = section.show(OTHER_ENGINEER, "2")
+        assert enabled(*other[-4:]) == [True, True, False, False]
+        *shown, _ = section.approve(OTHER_ENGINEER, "2", "I agree")
+        assert "Version 2 is approved." in shown[1]
+        assert "quiet-otter" in shown[2]
+        assert "brisk-heron (you)" in shown[2]
+        assert enabled(*shown[-4:]) == [False, False, True, False]
+
+    def test_settings_of_now_can_ask_for_more_people_than_the_proposal(self) -> None:
+        made = database(promotion("2", "1"))
+        book = GoldBook(made.units, self.registry(), FakeTracking())
+        section = _Decide(made.units, self.registry(), book, no_swap, 2)
+        assert "2 different people to approve it" in section.show(ENGINEER, "2")[2]
+        *shown, _ = section.approve(ENGINEER, "2", "good")
+        assert "One other person" in shown[1]
+
     def test_a_promotion_is_said_to_be_under_way_and_then_serves(self) -> None:
         made = database(promotion("2", "1", state=PromotionState.APPROVED))
         registry, service = self.registry(), Service()
@@ -526,5 +469,5 @@ def test_a_person_without_the_role_is_refused_before_anything_is_read(
     tracking = FakeTracking()
     section = _Runs(FakeJobs(), RunBook(tracking))
     with pytest.raises(gr.Error, match="see models"):
-        guard(Permission.SEE_MODELS, section.look)(gr.Request(), LATEST, None)
+        guard(Permission.SEE_MODELS, section.look)(gr.Request(), LATEST, None, None)
     assert tracking.asked == {}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from loop.access import Permission, Person
 from loop.errors import Conflict, InvalidInput, NotFound
 from loop.events import Actor, Event, Role
+from loop.gate_record import GateRecord
 from loop.gold import GoldDetections, detections_path
 from loop.predictions import ModelRef
 from loop.promotions import Decision, GoldScore, Promotion, PromotionState, Verdict
@@ -18,7 +20,15 @@ from ui.operations import Job, JobKind, JobState, Parameter, TrainingJobs
 
 GOLD = "d" * 64
 AT = "2026-02-03T04:05:06.000000Z"
+# When the first epoch of each fold ended, and what the others take.
+_FIRST_EPOCH, EPOCH_SECONDS = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC), 30
 LOSSES = ("box_loss", "cls_loss", "dfl_loss")
+
+
+def at_epoch(number: int) -> str:
+    """When the epoch of that number ended."""
+    at = _FIRST_EPOCH + timedelta(seconds=EPOCH_SECONDS * (number - 1))
+    return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def person(*roles: Role, pseudonym: str = "quiet-otter") -> Person:
@@ -43,6 +53,7 @@ class FakeTracking:
         self.asked: dict[str, int] = {}
 
     def cv(self, run_id: str, status: str = "RUNNING", **tags: str) -> str:
+        """Any run that has others below it; a tag says when it is no cross-validation."""
         params = {"K_FOLDS": "2", "EPOCHS": "5", "BASE_MODEL": "<champion>"}
         self._put(run_id, status, {"loop.kind": "cv", **tags}, params, {})
         self.children.setdefault(run_id, [])
@@ -53,10 +64,11 @@ class FakeTracking:
         run_id = f"{parent}-{number}"
         if run_id not in self.children[parent]:
             self.children[parent].insert(0, run_id)
-        metrics = {"epoch": float(epochs)} if epochs else {}
+        metrics = {"epoch": float(epochs), "seconds": 10.0} if epochs else {}
         tags = {"loop.kind": "fold", "loop.fold": str(number), **t}
         self._put(run_id, status, tags, {"EPOCHS": "5"}, metrics)
         steps = range(1, epochs + 1)
+        self.histories[run_id, "epoch"] = [MetricPoint(n, n, at_epoch(n)) for n in steps]
         for name in ("map50", "map50_95"):
             self.histories[run_id, name] = [MetricPoint(n, n / 10, AT) for n in steps]
         for part in ("train", "val"):
@@ -65,10 +77,35 @@ class FakeTracking:
                 self.histories[run_id, f"{part}_{loss}"] = points
         return run_id
 
-    def runs(self, tags: Mapping[str, str], limit: int) -> list[RunInfo]:
-        self._count("runs")
-        wanted = tags.items()
-        return [run for run in reversed(self.known.values()) if wanted <= run.tags.items()][:limit]
+    def trial(
+        self,
+        search: str,
+        number: int,
+        score: float | None,
+        status: str = "RUNNING",
+        *,
+        lr0: str = "0.01",
+        **tags: str,
+    ) -> str:
+        """A trial of the search, after two epochs if it has a score."""
+        run_id = f"{search}-trial-{number}"
+        self.children[search].insert(0, run_id)
+        self.children[run_id] = []
+        metrics = {} if score is None else {"objective": score, "epoch": 2.0}
+        own = {"loop.kind": "trial", "loop.trial": str(number), **tags}
+        self._put(run_id, status, own, {"EPOCHS": "5", "train.lr0": lr0}, metrics)
+        return run_id
+
+    def machine(self, run_id: str) -> None:
+        """The run's worker has begun to log what its machine does."""
+        run = self.known[run_id]
+        metrics = {**run.metrics, "system/cpu_utilization_percentage": 50.0}
+        self._put(run_id, run.status, run.tags, run.params, metrics)
+
+    def top_runs(self, limit: int) -> list[RunInfo]:
+        self._count("top_runs")
+        below = {child for children in self.children.values() for child in children}
+        return [run for run in reversed(self.known.values()) if run.run_id not in below][:limit]
 
     def run(self, run_id: str) -> RunInfo:
         self._count("run")
@@ -204,6 +241,8 @@ def promotion(
     verdict: Verdict = Verdict.PROMOTE,
     state: PromotionState = PromotionState.PROPOSED,
     at: str = AT,
+    gate: GateRecord | None = None,
+    approvers: int = 1,
 ) -> Promotion:
     return Promotion(
         id=f"promotion-{candidate}",
@@ -211,9 +250,10 @@ def promotion(
         champion=model(champion) if champion else None,
         candidate_score=score(model(candidate), 0.6),
         champion_score=score(model(champion), 0.5) if champion else None,
-        decision=Decision(verdict, ("mAP50-95 0.500 to 0.600 (+0.100).",)),
+        decision=Decision(verdict, ("mAP50-95 0.500 to 0.600 (+0.100).",), gate),
         state=state,
         created_at=at,
+        approvers=approvers,
     )
 
 
