@@ -5,33 +5,27 @@ Call `detector.ultralytics_env.prepare` before this module is imported.
 
 from __future__ import annotations
 
+import errno
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
-from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.nn.tasks import load_checkpoint
-from ultralytics.utils.metrics import DetMetrics
 
-from loop.classes import ClassList
 from loop.errors import LoopError, Misconfigured, NotEnoughData, TrainingFailed
 from store.snapshot_files import Snapshot
-from train.arrow_dataset import ArrowDataset
-from train.training import CLASS_SCORES, ClassScores, EpochReport, TrainResult, TrainSpec
+from train.checkpoints import read_state
+from train.decoded import DecodedImages
+from train.detections_file import DETECTIONS_FILE, write_detections
+from train.precision import computes_in_bf16, has_bf16
+from train.scores import per_class, renamed
+from train.training import EpochReport, TrainResult, TrainSpec
+from train.yolo_trainer import YoloTrainer
 
-# Ultralytics pads validation images by half a stride (ultralytics/data/build.py).
-_VALIDATION_PAD_STRIDES = 0.5
-_METRIC_NAMES = {
-    "metrics/precision(B)": "precision",
-    "metrics/recall(B)": "recall",
-    "metrics/mAP50(B)": "map50",
-    "metrics/mAP50-95(B)": "map50_95",
-}
+# A file system that is full, a quota that is used up, a limit on the size of a file.
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def train_detector(
@@ -41,166 +35,148 @@ def train_detector(
     spec: TrainSpec,
     on_epoch: Callable[[EpochReport], None],
     resume_from: Path | None = None,
+    images: DecodedImages | None = None,
 ) -> TrainResult:
     """Train on ``train_rows`` of ``snapshot.samples`` and validate on ``val_rows``.
 
     ``resume_from`` is a ``last.pt`` from another run of the same ``spec``; its ``best.pt`` and
-    ``results.csv`` are taken from beside it. Random states are not in it, so a resumed run is
-    not the same to the last digit. Raises `NotEnoughData`, `Misconfigured`, `TrainingFailed`.
+    ``results.csv`` are taken from beside it. ``images`` are decoded already; what is not in them
+    is read from the snapshot.
+
+    The same arguments give the same model and the same metrics, resumed at any epoch or not: to
+    the last digit on the CPU with the same ``threads`` and the same kind of processor. Another
+    processor or a GPU adds up in another order; there the metrics of two runs differ by as much
+    as those of two seeds.
+
+    Raises `NotEnoughData`, `Misconfigured`, `BrokenRecord` for an image that cannot be read, and
+    `TrainingFailed`, among others for losses that are not finite and for a full disk.
     """
-    if not train_rows or not val_rows:
-        raise NotEnoughData(
-            f"There are {len(train_rows)} images to train on and {len(val_rows)} to validate on.",
-            hint="Annotate more images, or lower K_FOLDS.",
-        )
-    overrides = _overrides(snapshot, spec)
-    trained = None
-    if resume_from is not None:
-        trained = _restore(resume_from, spec)
-        overrides["resume"] = str(spec.folder / "weights" / "last.pt")
+    _check(train_rows, val_rows, spec)
     try:
-        trainer = _Trainer(
-            snapshot, train_rows, val_rows, spec.threads, overrides, on_epoch, trained
-        )
-        trainer.train()
+        run = _Run(snapshot, train_rows, val_rows, spec, on_epoch, resume_from, images)
+        return run.train()
     except LoopError:
         raise
-    except (SyntaxError, TypeError, ValueError) as error:  # how Ultralytics refuses an argument
-        raise Misconfigured(
-            f"Ultralytics refuses the training's parameters: {error}.",
-            hint="See `train` and BASE_MODEL in params.yaml.",
-        ) from error
-    except (RuntimeError, AssertionError, OSError) as error:
+    except OSError as error:
+        raise _disk_failure(error, spec.folder) from error
+    except Exception as error:  # Ultralytics and torch raise all kinds of them
         raise TrainingFailed(
             f"Training ended in {type(error).__name__}: {error}.",
             hint="With a memory error, lower BATCH_SIZE or IMG_SIZE.",
         ) from error
-    return trainer.result()
 
 
-@dataclass(frozen=True, slots=True)
-class _Trained:
-    """``epoch`` counts from 0, ``best_epoch`` from 1, as Ultralytics does."""
-
-    epoch: int
-    best_epoch: int
-
-
-class _Trainer(DetectionTrainer):  # type: ignore[misc]  # Ultralytics is not typed
+class _Run:
     def __init__(
         self,
         snapshot: Snapshot,
         train_rows: Sequence[int],
         val_rows: Sequence[int],
-        threads: int,
-        overrides: dict[str, Any],
+        spec: TrainSpec,
         on_epoch: Callable[[EpochReport], None],
-        trained: _Trained | None,
+        resume_from: Path | None,
+        images: DecodedImages | None,
     ) -> None:
         self._snapshot = snapshot
-        self._rows = {"train": list(train_rows), "val": list(val_rows)}
-        self._threads = threads
+        self._spec = spec
         self._on_epoch = on_epoch
-        self._in_final_eval = False
-        self._trained = trained
-        self._epoch_started = time.monotonic()
-        super().__init__(overrides=overrides)
-        # Ultralytics takes all cores but one whenever it selects the CPU (`select_device`), which
-        # a fold has not got to itself; validation selects the device once more.
-        self.add_callback("on_pretrain_routine_end", self._set_threads)
-        self.add_callback("on_val_start", self._set_threads)
-        self.add_callback("on_train_epoch_start", self._start_clock)
-        self.add_callback("on_fit_epoch_end", self._report)
-
-    def get_dataset(self) -> dict[str, Any]:
-        names = dict(enumerate(self._snapshot.classes))
-        return {**self._rows, "names": names, "nc": len(names), "channels": 3}
-
-    def build_dataset(
-        self, img_path: list[int], mode: str = "train", batch: int | None = None
-    ) -> ArrowDataset:
-        """``img_path`` is what `get_dataset` names: rows. As `build_yolo_dataset`, but for them."""
-        training = mode == "train"
-        return ArrowDataset(
-            self._snapshot,
-            img_path,
-            imgsz=self.args.imgsz,
-            batch_size=batch,
-            augment=training,
-            hyp=self.args,
-            rect=not training,
-            cache=None,
-            stride=max(int(self.model.stride.max()), 32),
-            pad=0.0 if training else _VALIDATION_PAD_STRIDES,
-            data=self.data,
-        )
-
-    def resume_training(self, ckpt: Mapping[str, Any] | None) -> None:
-        if self._trained is None:
-            super().resume_training(ckpt)
-
-    def _do_train(self) -> None:
-        if self._trained is None:
-            super()._do_train()
-            return
-        # The process before this one ended after its last epoch, in the final evaluation.
-        self._setup_train()
-        self.epoch = self._trained.epoch
-        self.stopper.best_epoch = self._trained.best_epoch
-        self.final_eval()
-
-    def final_eval(self) -> None:
-        """Measure best.pt on the validation rows: Ultralytics keeps the trainer's own loader."""
-        self._in_final_eval = True
-        super().final_eval()
-
-    def read_results_csv(self) -> dict[str, Any]:
-        # Ultralytics would put the whole table into each checkpoint; MLflow has it.
-        return {}
-
-    def result(self) -> TrainResult:
-        if not self.best.exists():
-            raise TrainingFailed(
-                "Training ended without a usable model.",
-                hint="Lower the learning rate (train.lr0 in params.yaml) or raise EPOCHS.",
+        state = read_state(resume_from) if resume_from is not None else None
+        self._finished = state is not None and _is_finished(state, spec)
+        # Ultralytics takes bf16 on GPUs that have it; elsewhere the trainer does.
+        bf16 = computes_in_bf16(spec.precision, spec.device)
+        by_ultralytics = bf16 and spec.device != "cpu" and has_bf16(spec.device)
+        try:
+            self._trainer = YoloTrainer(
+                snapshot,
+                train_rows,
+                val_rows,
+                spec,
+                _overrides(snapshot, spec) | {"amp": "bf16" if by_ultralytics else False},
+                self._report,
+                state,
+                images,
+                autocasts=bf16 and not by_ultralytics,
             )
+        except (SyntaxError, TypeError, ValueError) as error:  # how Ultralytics refuses arguments
+            raise Misconfigured(
+                f"Ultralytics refuses the training's parameters: {error}.",
+                hint="See `train` in params.yaml, and GPUS_PER_FOLD.",
+            ) from error
+        if resume_from is not None:
+            _take_over(resume_from, self._trainer)
+
+    def train(self) -> TrainResult:
+        trainer, folder = self._trainer, self._spec.folder
+        if self._finished:  # the process before this one ended in the final evaluation
+            trainer.evaluate()
+        else:
+            trainer.train()
+        validated = bool(self._spec.val_period)
+        if validated:
+            write_detections(folder / DETECTIONS_FILE, trainer.validator.detections)
         return TrainResult(
-            best=self.best,
-            last=self.last,
-            metrics=_renamed(self.metrics),
-            epochs=self.epoch + 1,
-            best_epoch=int(self.stopper.best_epoch),
-            per_class=_per_class(self.validator.metrics, self._snapshot.classes),
+            best=trainer.best,
+            last=trainer.last,
+            metrics=renamed(trainer.metrics),
+            epochs=trainer.epoch + 1,
+            best_epoch=trainer.best_epoch,
+            per_class=(
+                per_class(trainer.validator.metrics, self._snapshot.classes) if validated else {}
+            ),
+            detections=folder / DETECTIONS_FILE if validated else None,
         )
 
-    def _set_threads(self, _: object) -> None:
-        torch.set_num_threads(self._threads)
-
-    def _start_clock(self, _: object) -> None:
-        self._epoch_started = time.monotonic()
-
-    def _report(self, _: object) -> None:
-        # `final_eval` fires this once more, with the epoch counted up.
-        if self._in_final_eval:
-            return
+    def _report(self) -> None:
+        trainer = self._trainer
         metrics = {
-            **_renamed(self.metrics),
-            **_renamed(self.label_loss_items(self.tloss)),
-            "fitness": float(self.fitness),
-            "lr": float(self.lr["lr/pg0"]),
-            "seconds": time.monotonic() - self._epoch_started,
+            **renamed(trainer.metrics),
+            **renamed(trainer.label_loss_items(trainer.tloss)),
+            "lr": float(trainer.lr["lr/pg0"]),
+            "seconds": time.monotonic() - trainer.epoch_started,
         }
+        if trainer.fitness is not None:
+            metrics["fitness"] = float(trainer.fitness)
         self._on_epoch(
             EpochReport(
-                epoch=self.epoch + 1,
-                epochs=self.epochs,
+                epoch=trainer.epoch + 1,
+                epochs=trainer.epochs,
                 metrics=metrics,
-                last=self.last,
-                best=self.best,
-                results=self.csv,
-                finished=bool(self.stop),
+                last=trainer.last,
+                best=trainer.best,
+                results=trainer.csv,
+                finished=bool(trainer.stop),
             )
         )
+
+
+def _check(train_rows: Sequence[int], val_rows: Sequence[int], spec: TrainSpec) -> None:
+    if not train_rows or (spec.val_period and not val_rows):
+        raise NotEnoughData(
+            f"There are {len(train_rows)} images to train on and {len(val_rows)} to validate on.",
+            hint="Annotate more images, or lower K_FOLDS.",
+        )
+    if val_rows and not spec.val_period:
+        raise Misconfigured("A training with a VAL_PERIOD of 0 has no use for validation images.")
+
+
+def _is_finished(state: Mapping[str, Any], spec: TrainSpec) -> bool:
+    """Whether no epoch is left to train, as the parent process would have decided."""
+    epochs = state["epoch"] + 1
+    waited = epochs - state["stopper"]["best_epoch"]
+    stale = spec.patience and state["validated"] and waited >= spec.patience
+    return bool(stale) or epochs >= spec.epochs
+
+
+def _take_over(last: Path, trainer: YoloTrainer) -> None:
+    """Copy what is beside a checkpoint; the trainer has emptied its folder by now."""
+    try:
+        shutil.copyfile(last.with_name("results.csv"), trainer.csv)
+        if last.with_name("best.pt").exists():  # not before an epoch is validated
+            shutil.copyfile(last.with_name("best.pt"), trainer.best)
+    except FileNotFoundError as error:
+        raise TrainingFailed(
+            f"The checkpoint {last} is not complete: {error}.", hint="Start the run again."
+        ) from error
 
 
 def _overrides(snapshot: Snapshot, spec: TrainSpec) -> dict[str, Any]:
@@ -227,8 +203,6 @@ def _overrides(snapshot: Snapshot, spec: TrainSpec) -> dict[str, Any]:
         "exist_ok": True,
         # Loader processes would copy the snapshot's memory map and outlive a killed worker.
         "workers": 0,
-        # The check for mixed precision downloads weights.
-        "amp": False,
         "plots": False,
         "verbose": False,
         "val": True,
@@ -236,40 +210,13 @@ def _overrides(snapshot: Snapshot, spec: TrainSpec) -> dict[str, Any]:
     }
 
 
-def _restore(last: Path, spec: TrainSpec) -> _Trained | None:
-    """Put a checkpoint's files where a resumed run looks; not None if no epoch is left to train."""
-    weights = spec.folder / "weights"
-    weights.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(last.with_name("best.pt"), weights / "best.pt")
-    shutil.copyfile(last.with_name("results.csv"), spec.folder / "results.csv")
-    copied = shutil.copyfile(last, weights / "last.pt")
-    try:
-        _, checkpoint = load_checkpoint(str(copied))
-        epochs = int(checkpoint["epoch"]) + 1
-        best_epoch = int(checkpoint["stopper"]["best_epoch"])
-    except Exception as error:  # a damaged pickle may raise anything
-        raise TrainingFailed(
-            f"The checkpoint {last} cannot be read: {error}.", hint="Start the run again."
-        ) from error
-    stale = spec.patience and epochs - best_epoch >= spec.patience
-    return _Trained(epochs - 1, best_epoch) if stale or epochs >= spec.epochs else None
-
-
-def _per_class(metrics: DetMetrics, classes: ClassList) -> ClassScores:
-    """Of the last validation, which was that of best.pt; for classes that its images show."""
-    scores = {}
-    # Its `maps` puts the mean of the others in the place of a class that no image shows.
-    for place, class_id in enumerate(metrics.ap_class_index):
-        _, _, map50, map50_95 = metrics.class_result(place)
-        scores[classes.name_of(int(class_id))] = dict(
-            zip(CLASS_SCORES, (float(map50), float(map50_95)), strict=True)
+def _disk_failure(error: OSError, folder: Path) -> TrainingFailed:
+    if error.errno in _NO_SPACE:
+        return TrainingFailed(
+            f"No space left for the training in {folder}: {error.strerror}.",
+            hint="Free some space on that disk, or put SECONDLOOK_HOME on another one.",
         )
-    return scores
-
-
-def _renamed(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Our names: MLflow takes no parentheses, and Ultralytics' ones say ``(B)`` for boxes."""
-    return {
-        _METRIC_NAMES.get(name, name.replace("/", "_")): float(value)
-        for name, value in metrics.items()
-    }
+    return TrainingFailed(
+        f"Training ended in {type(error).__name__}: {error}.",
+        hint=f"See that {folder} can be written to.",
+    )

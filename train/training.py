@@ -7,21 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loop.errors import Misconfigured
-
-# What `train` in params.yaml may set, by Ultralytics' names. The rest is ours (paths, device,
-# seed, logging), or would load files and code (pretrained, augmentations, distill_model).
-HYPERPARAMETERS = frozenset(
-    {
-        *("optimizer", "lr0", "lrf", "momentum", "weight_decay", "cos_lr", "nbs"),
-        *("warmup_epochs", "warmup_momentum", "warmup_bias_lr", "dropout", "freeze", "multi_scale"),
-        *("box", "cls", "dfl", "cls_pw", "max_det"),
-        *("mosaic", "close_mosaic", "mixup", "cutmix", "copy_paste", "erasing", "bgr"),
-        *("hsv_h", "hsv_s", "hsv_v", "flipud", "fliplr"),
-        *("degrees", "translate", "scale", "shear", "perspective"),
-    }
-)
-
+from train.hyperparameters import check_hyperparameters
+from train.params import Precision
 
 # By class name, then by the name of the score: AP50 and AP50-95, in [0, 1].
 ClassScores = Mapping[str, Mapping[str, float]]
@@ -30,12 +17,16 @@ CLASS_SCORES = ("map50", "map50_95")
 
 @dataclass(frozen=True, slots=True)
 class TrainSpec:
-    """One training run. Raises `Misconfigured` for a hyperparameter that is not one.
+    """One training run. Raises `Misconfigured` as `check_hyperparameters` does.
 
     ``base`` is a ``.pt`` to start from or an architecture ``.yaml`` to train from scratch.
     ``image_size`` is the longer side in pixels; ``patience`` is how many epochs without a better
     model end the run (0: none do). ``device`` is ``cpu`` or one CUDA index. Everything is written
     below ``folder``, which must be this run's own. ``hyperparameters`` go by Ultralytics' names.
+
+    The model is validated after every ``val_period``-th epoch and after the last one. 0 is for a
+    training that has no validation images: it runs for exactly ``epochs``, and its model is the
+    last one.
     """
 
     base: Path
@@ -47,15 +38,12 @@ class TrainSpec:
     seed: int
     device: str = "cpu"
     threads: int = 1
+    precision: Precision = Precision.AUTO
+    val_period: int = 1
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        unknown = sorted(set(self.hyperparameters) - HYPERPARAMETERS)
-        if unknown:
-            raise Misconfigured(
-                f"params.yaml: train.{unknown[0]} is not a hyperparameter that can be set.",
-                hint=f"These can: {', '.join(sorted(HYPERPARAMETERS))}.",
-            )
+        check_hyperparameters(self.hyperparameters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +52,9 @@ class EpochReport:
 
     ``metrics``: ``map50``, ``map50_95``, ``precision``, ``recall`` and ``fitness`` on the
     validation images, all in [0, 1], losses as ``train_…`` and ``val_…``, ``lr``, and ``seconds``
-    that the epoch took. ``last``, ``best`` and ``results`` are files of this state; they change
-    with the next epoch.
+    that the epoch took. After an epoch that was not validated the scores and the ``val_…`` losses
+    are absent. ``last``, ``best`` and ``results`` are files of this state; they change with the
+    next epoch, and ``best`` is there once an epoch was validated.
     """
 
     epoch: int
@@ -82,7 +71,9 @@ class TrainResult:
     """``metrics`` are those of the file ``best``, measured again after training ended.
 
     ``epochs`` were trained; the best model is from ``best_epoch`` (from 1). ``per_class`` has the
-    `CLASS_SCORES` of each class that the validation images show, by its name.
+    `CLASS_SCORES` of each class that the validation images show, by its name. ``detections`` is
+    what ``best`` saw on them (`train.detections_file`). Without validation images ``metrics`` and
+    ``per_class`` are empty and there are no ``detections``.
     """
 
     best: Path
@@ -91,3 +82,4 @@ class TrainResult:
     epochs: int
     best_epoch: int
     per_class: ClassScores = field(default_factory=dict)
+    detections: Path | None = None
