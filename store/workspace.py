@@ -88,11 +88,14 @@ class Workspace:
         targets: Sequence[str],
         params: Mapping[str, Any] | None = None,
         env: Mapping[str, str] | None = None,
+        *,
+        alone: bool = False,
     ) -> None:
         """Run the stages ``targets`` and what they need, unless they are up to date.
 
-        ``params`` are set first, as by `set_params`; ``env`` is added to the environment. What
-        the stages print goes to stderr. Raises `TrainingFailed` if a stage fails.
+        ``params`` are set first, as by `set_params`; ``env`` is added to the environment. With
+        ``alone`` the targets are run whatever their state, and nothing else is. What the stages
+        print goes to stderr. Raises `TrainingFailed` if a stage fails.
         """
         stages = self._stages()
         unknown = [target for target in targets if target not in stages]
@@ -102,7 +105,8 @@ class Workspace:
             )
         if params:
             self.set_params(params)
-        command = [sys.executable, "-m", "dvc", "repro", *targets]
+        options = ["--single-item", "--force"] if alone else []
+        command = [sys.executable, "-m", "dvc", "repro", *options, *targets]
         status = _run_as_group(command, self.folder, _environment() | dict(env or {}))
         if status != 0:
             raise TrainingFailed(
@@ -138,6 +142,7 @@ class Workspace:
         editor = YAML()
         editor.preserve_quotes = True
         editor.width = 4096  # never breaks a line
+        editor.representer.add_representer(float, _represented)
         params = editor.load(path.read_text(encoding="utf-8"))
         for name, value in values.items():
             _set(params, name, _parsed(name, value) if isinstance(value, str) else value)
@@ -261,6 +266,14 @@ def _set(params: Any, name: str, value: Any) -> None:
             f"params.yaml has no {name}.", hint=f"It has {', '.join(map(str, params))}."
         )
     section[last] = value
+
+
+def _represented(representer: Any, value: float) -> Any:
+    """As `1.0e-05`: ruamel.yaml would write ``1e-05``, which is text to YAML 1.1, so to PyYAML."""
+    text = repr(value)
+    if "e" in text and "." not in text:
+        text = text.replace("e", ".0e")
+    return representer.represent_scalar("tag:yaml.org,2002:float", text)
 
 
 def _parsed(name: str, text: str) -> Any:
