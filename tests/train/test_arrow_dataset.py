@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +11,9 @@ from detector.ultralytics_env import prepare
 from loop.errors import BrokenRecord
 from store.image_codec import Limits, decode
 from store.snapshot_files import Snapshot
+from tests.train.damaged import Damaged
 from tests.train.generated import SIZE_PX, generated_snapshot
+from train.decoded import DecodedImages, decode_images, write_images
 
 
 @pytest.fixture(scope="module")
@@ -18,11 +22,37 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
     return generated_snapshot(tmp_path_factory.mktemp("snapshot"), 6, width_px=64)
 
 
-def dataset(snapshot: Snapshot, rows: list[int], *, augment: bool = False, imgsz: int = SIZE_PX):
+def dataset(
+    snapshot: Snapshot,
+    rows: list[int],
+    *,
+    augment: bool = False,
+    imgsz: int = SIZE_PX,
+    images: DecodedImages | None = None,
+    **hyperparameters: float,
+):
+    from ultralytics.cfg import get_cfg
+
     from train.arrow_dataset import ArrowDataset
 
     data = {"names": dict(enumerate(snapshot.classes)), "nc": len(snapshot.classes), "channels": 3}
-    return ArrowDataset(snapshot, rows, data=data, imgsz=imgsz, augment=augment, batch_size=2)
+    return ArrowDataset(
+        snapshot,
+        rows,
+        images=images,
+        data=data,
+        imgsz=imgsz,
+        augment=augment,
+        batch_size=2,
+        hyp=get_cfg(overrides=hyperparameters),
+    )
+
+
+def drawn(found, seed: int = 0) -> list[dict[str, Any]]:
+    """Three epochs of training images."""
+    random.seed(seed)
+    np.random.seed(seed)  # the one that Ultralytics draws from
+    return [found[index] for _ in range(3) for index in range(len(found))]
 
 
 def test_only_the_given_rows_are_in_it(snapshot: Snapshot) -> None:
@@ -85,21 +115,74 @@ def test_reading_writes_no_file(snapshot: Snapshot) -> None:
     assert not list(Path.cwd().glob("*.cache")) + list(Path.cwd().glob("*.npy"))
 
 
-class _Damaged:
-    """A snapshot whose image bytes are none."""
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self.samples, self.classes, self.sha256 = (
-            snapshot.samples,
-            snapshot.classes,
-            snapshot.sha256,
-        )
-
-    def image_bytes(self, image_id: str) -> memoryview:
-        return memoryview(b"not an image")
-
-
 def test_bytes_that_do_not_decode_name_the_image(snapshot: Snapshot) -> None:
-    found = dataset(_Damaged(snapshot), [0])  # type: ignore[arg-type]
+    found = dataset(Damaged(snapshot), [0])  # type: ignore[arg-type]
     with pytest.raises(BrokenRecord, match=snapshot.samples[0].image_id[:12]):
         found.load_image(0)
+
+
+# What each augmentation can do to an image that it was handed.
+AUGMENTATIONS = [
+    {},  # Ultralytics' own
+    {"mosaic": 0.0},
+    {"mosaic": 0.0, "scale": 0.0, "translate": 0.0, "hsv_h": 0.5, "hsv_s": 0.9, "hsv_v": 0.9},
+    {"mosaic": 0.5, "mixup": 1.0, "cutmix": 1.0, "flipud": 1.0, "bgr": 0.5, "degrees": 20.0},
+]
+
+
+@pytest.mark.parametrize("hyperparameters", AUGMENTATIONS)
+@pytest.mark.parametrize("imgsz", [SIZE_PX, 64])
+def test_decoded_images_train_as_those_that_are_decoded_each_time(
+    snapshot: Snapshot, hyperparameters: dict[str, float], imgsz: int
+) -> None:
+    images = DecodedImages([*decode_images(snapshot, range(6), imgsz)])
+    decoding = drawn(dataset(snapshot, [*range(6)], augment=True, imgsz=imgsz, **hyperparameters))
+    sharing = drawn(
+        dataset(snapshot, [*range(6)], augment=True, imgsz=imgsz, images=images, **hyperparameters)
+    )
+    for mine, theirs in zip(sharing, decoding, strict=True):
+        np.testing.assert_array_equal(mine["img"], theirs["img"])
+        np.testing.assert_array_equal(mine["bboxes"], theirs["bboxes"])
+        np.testing.assert_array_equal(mine["cls"], theirs["cls"])
+        assert mine["ori_shape"] == theirs["ori_shape"]
+
+
+@pytest.mark.parametrize("hyperparameters", AUGMENTATIONS)
+def test_training_changes_no_byte_of_the_shared_images(
+    snapshot: Snapshot, hyperparameters: dict[str, float], tmp_path: Path
+) -> None:
+    source = write_images(tmp_path / "images.arrow", decode_images(snapshot, range(6), SIZE_PX))
+    before = source.path.read_bytes()
+    images = source.open()
+    drawn(dataset(snapshot, [*range(6)], augment=True, images=images, **hyperparameters))
+    assert source.path.read_bytes() == before
+
+
+def test_what_is_handed_out_may_be_written_to_and_is_nobody_elses(snapshot: Snapshot) -> None:
+    images = DecodedImages([*decode_images(snapshot, range(6), SIZE_PX)])
+    found = dataset(snapshot, [0], images=images)
+    image, _, _ = found.load_image(0)
+    assert image.flags.writeable
+    assert not np.shares_memory(image, images.image(found.im_files[0]))
+
+
+def test_decoded_images_are_not_kept_a_second_time(snapshot: Snapshot) -> None:
+    images = DecodedImages([*decode_images(snapshot, range(6), SIZE_PX)])
+    found = dataset(snapshot, [*range(6)], augment=True, images=images)
+    drawn(found)
+    assert found.buffer
+    assert all(image is None for image in found.ims)
+
+
+def test_a_decoded_image_is_not_decoded_again(snapshot: Snapshot) -> None:
+    images = DecodedImages([*decode_images(snapshot, range(6), SIZE_PX)])
+    found = dataset(Damaged(snapshot), [*range(6)], augment=True, images=images)  # type: ignore[arg-type]
+    assert len(drawn(found)) == 18
+
+
+def test_images_that_are_missing_or_of_another_size_are_decoded(snapshot: Snapshot) -> None:
+    images = DecodedImages([*decode_images(snapshot, [0], SIZE_PX)])
+    _, _, size = dataset(snapshot, [1], images=images).load_image(0)
+    assert size == (SIZE_PX, 64)
+    _, _, size = dataset(snapshot, [0], images=images, imgsz=192).load_image(0)
+    assert size == (192, 128)
