@@ -23,9 +23,9 @@ from typing import Any, BinaryIO
 
 import psutil
 
-from cluster.processes import find_process
 from loop.errors import BrokenRecord, NotFound, Unavailable
 from loop.events import new_id, now
+from store.processes import find_process
 from ui.operations import Job, JobKind, JobState
 
 _JOB_ID = re.compile(r"[0-9a-f]{32}")

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import psutil
 
-from cluster.processes import descendants, end_processes
+from cluster.processes import descendants
 from loop.errors import Unavailable
+from store.processes import end_processes
 from store.settings import Settings
 
 # Enough for Serve and a handful of folds.

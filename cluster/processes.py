@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
 from loop.errors import Misconfigured
+from store.processes import end_processes
 
-# A part gets this long to end by itself before it is killed.
+# How long a killed child may take to be gone.
 _GRACE_SECONDS = 10.0
-_POLL_SECONDS = 0.05
 
 
 class Child:
@@ -74,51 +72,6 @@ def end_all(pids: Iterable[int]) -> None:
         except psutil.NoSuchProcess:
             continue
     end_processes(family)
-
-
-def end_processes(family: Sequence[psutil.Process]) -> None:
-    """Likewise for processes already looked up: a process id that was reused is left alone."""
-    for process in family:
-        _signal(process, signal.SIGTERM)
-    for process in _wait(family):
-        _signal(process, signal.SIGKILL)
-    _wait(family)
-
-
-def find_process(pid: int, started: float) -> psutil.Process | None:
-    """The process of that id if it lives and began at ``started``, in seconds since the epoch:
-    an id that was reused is another process."""
-    try:
-        process = psutil.Process(pid)
-        same = abs(process.create_time() - started) < 1.0
-        return process if same and is_alive(process) else None
-    except psutil.NoSuchProcess:
-        return None
-
-
-def is_alive(process: psutil.Process) -> bool:
-    """A zombie is not: where nobody reaps orphans (process 1 of many containers) it stays one."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _wait(family: Sequence[psutil.Process]) -> list[psutil.Process]:
-    """Wait for all of them to end, up to the grace; returns those that did not."""
-    deadline = time.monotonic() + _GRACE_SECONDS
-    while alive := [process for process in family if is_alive(process)]:
-        if time.monotonic() > deadline:
-            return alive
-        time.sleep(_POLL_SECONDS)
-    return []
-
-
-def _signal(process: psutil.Process, number: signal.Signals) -> None:
-    try:
-        process.send_signal(number)  # psutil checks that the id was not reused
-    except psutil.NoSuchProcess:
-        return
 
 
 def require_free_port(host: str, port: int, what: str, variable: str) -> None:

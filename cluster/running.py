@@ -9,7 +9,8 @@ from pathlib import Path
 
 import psutil
 
-from cluster.processes import descendants, end_all, end_processes, find_process
+from cluster.processes import descendants, end_all
+from store.processes import end_processes, find_process
 from store.settings import Settings
 
 # ``up`` drains requests and ends Ray; on a busy machine that takes a while.

@@ -1,8 +1,9 @@
-"""What a fold's worker does, told and observed without Ray.
+"""What a fold's worker does, told and observed without Ray and without MLflow.
 
 A worker may die at any point and be started again from its last checkpoint: everything here is
-safe to do twice. A checkpoint is a folder with ``last.pt``, ``best.pt``, ``results.csv`` and
-``state.json``; the last one of a fold has only ``best.pt``, ``results.csv`` and ``state.json``.
+safe to do twice. A checkpoint is a folder with ``last.pt``, ``best.pt`` (once an epoch was
+validated), ``results.csv`` and ``state.json``; the last one of a fold has only ``best.pt``,
+``results.csv``, ``state.json`` and what the best model saw, if the fold validates.
 """
 
 from __future__ import annotations
@@ -12,33 +13,37 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from detector.ultralytics_env import prepare
-from loop.classes import ClassList
-from loop.errors import LoopError
-from loop.impact import class_metrics
-from store.snapshot_files import open_snapshot, read_manifest
-from store.tracking import Tracking
-from train.training import ClassScores, EpochReport, TrainSpec
+from loop.errors import LoopError, TrainingFailed
+from store.snapshot_files import open_snapshot
+from train.training import ClassScores, EpochReport, TrainResult, TrainSpec
+
+if TYPE_CHECKING:
+    from train.decoded import ImageSource
 
 _STATE = "state.json"
 # Names of the process group of distributed training. Ultralytics takes them, at import, for its
 # own: with a rank but no world of its own it multiplies the loss by zero.
 _PROCESS_GROUP = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK")
 
-# Keeps a checkpoint folder and the metrics that go with it; returns when they are safe.
+# Takes the files of a folder as a checkpoint, with the metrics that go with it; returns when they
+# are safe. Raises `OSError`.
 Keep = Callable[[Path, Mapping[str, float]], None]
+# Trains in the folder of the task's spec, from a ``last.pt`` on if there is one.
+TrainFold = Callable[["FoldTask", Callable[[EpochReport], None], Path | None], TrainResult]
 
 
 @dataclass(frozen=True, slots=True)
 class FoldTask:
     """One fold to train. Rows are places in the snapshot's samples; ``run_id`` is its MLflow run.
 
-    The folder in ``spec`` stands for whichever one the worker gets.
+    The folder in ``spec`` stands for whichever one the worker gets. ``images`` has the snapshot's
+    images decoded; without it, each is decoded whenever it is needed.
     """
 
     fold: int
@@ -47,9 +52,8 @@ class FoldTask:
     train_rows: tuple[int, ...]
     val_rows: tuple[int, ...]
     spec: TrainSpec
-    tracking_uri: str
-    artifacts: Path
     config_dir: Path
+    images: ImageSource | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,7 @@ class FoldFailure:
 
 @dataclass(frozen=True, slots=True)
 class FoldOutcome:
-    """``result`` and the folder with ``best.pt`` and ``results.csv``, or why there is none."""
+    """``result`` and the folder with the files of its last checkpoint, or why there is none."""
 
     task: FoldTask
     result: FoldResult | None
@@ -88,63 +92,102 @@ class FoldOutcome:
 
 
 @dataclass(slots=True)
-class _State:
+class FoldState:
+    """How far a fold is: what a checkpoint says beside its weights.
+
+    ``history`` has an entry an epoch, ``ended_ms`` when each ended (milliseconds since 1970),
+    ``resumed_after`` the epochs after which a worker took over, ``result`` is there at the end.
+    """
+
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
+    ended_ms: list[int] = field(default_factory=list)
+    resumed_after: list[int] = field(default_factory=list)
     result: dict[str, Any] | None = None
+
+    def fold_result(self) -> FoldResult | None:
+        if self.result is None:
+            return None
+        return FoldResult(
+            metrics=self.result["metrics"],
+            epochs=self.result["epochs"],
+            best_epoch=self.result["best_epoch"],
+            seconds=round(self.seconds, 2),
+            history=tuple(self.history),
+            per_class=self.result["per_class"],
+        )
+
+
+def read_state(checkpoint: Path) -> FoldState:
+    """Raises `OSError` where the checkpoint was removed in the meantime."""
+    return FoldState(**json.loads((checkpoint / _STATE).read_text(encoding="utf-8")))
+
+
+def train_with_ultralytics(
+    task: FoldTask, on_epoch: Callable[[EpochReport], None], last: Path | None
+) -> TrainResult:
+    """Train in the folder of ``task.spec``, from the checkpoint ``last`` on if there is one."""
+    for name in _PROCESS_GROUP:
+        os.environ.pop(name, None)
+    prepare(task.config_dir)
+    from train.trainer import train_detector  # imports Ultralytics, prepared just now
+
+    return train_detector(
+        open_snapshot(task.snapshot, verify=False),  # the driver verified it
+        task.train_rows,
+        task.val_rows,
+        task.spec,
+        on_epoch,
+        last,
+        images=task.images.open() if task.images else None,
+    )
 
 
 def run_fold(
-    task: FoldTask, folder: Path, checkpoint: Path | None, keep: Keep
+    task: FoldTask,
+    folder: Path,
+    checkpoint: Path | None,
+    keep: Keep,
+    *,
+    train: TrainFold = train_with_ultralytics,
 ) -> FoldResult | FoldFailure:
     """Train a fold in ``folder``, from ``checkpoint`` on if there is one.
 
-    Each epoch is first kept, then logged: what a checkpoint says is logged by whoever takes over.
+    ``keep`` gets each epoch: the driver logs what was kept.
     """
     try:
-        return _Fold(task, folder, keep).run(checkpoint)
+        return _Fold(task, folder, keep, train).run(checkpoint)
     except LoopError as error:
         return FoldFailure(error.message, error.hint)
 
 
 class _Fold:
-    def __init__(self, task: FoldTask, folder: Path, keep: Keep) -> None:
+    def __init__(self, task: FoldTask, folder: Path, keep: Keep, train: TrainFold) -> None:
         self._task = task
         self._folder = folder
         self._keep = keep
-        self._log = _MetricLog(Tracking(task.tracking_uri, task.artifacts), task.run_id)
-        self._state = _State()
+        self._train_fold = train
+        self._state = FoldState()
         self._started = time.monotonic()
         self._seconds_before = 0.0
 
     def run(self, checkpoint: Path | None) -> FoldResult:
         if checkpoint is not None:
-            self._take_over(checkpoint)
-        if self._state.result is None:
+            self._state = read_state(checkpoint)
+            self._seconds_before = self._state.seconds
+        result = self._state.fold_result()
+        if result is None:
+            if checkpoint is not None:
+                self._state.resumed_after.append(len(self._state.history))
             self._train(checkpoint)
-        result = self._result()
-        classes = ClassList(read_manifest(self._task.snapshot).classes)
-        self._log.log_best(result, class_metrics(result.per_class, classes))
+            result = self._state.fold_result()
+        if result is None:
+            raise TrainingFailed(f"Fold {self._task.fold} ended without a result.")
         return result
 
-    def _take_over(self, checkpoint: Path) -> None:
-        self._state = _State(**json.loads((checkpoint / _STATE).read_text(encoding="utf-8")))
-        self._seconds_before = self._state.seconds
-        for metrics in self._state.history:
-            self._log.log_epoch(metrics)
-        self._log.note_resumed(len(self._state.history))
-
     def _train(self, checkpoint: Path | None) -> None:
-        for name in _PROCESS_GROUP:
-            os.environ.pop(name, None)
-        prepare(self._task.config_dir)
-        from train.trainer import train_detector  # imports Ultralytics, prepared just now
-
-        trained = train_detector(
-            open_snapshot(self._task.snapshot, verify=False),  # the driver verified it
-            self._task.train_rows,
-            self._task.val_rows,
-            replace(self._task.spec, folder=self._folder),
+        trained = self._train_fold(
+            replace(self._task, spec=replace(self._task.spec, folder=self._folder)),
             self._on_epoch,
             checkpoint / "last.pt" if checkpoint is not None else None,
         )
@@ -155,64 +198,33 @@ class _Fold:
             "best_epoch": trained.best_epoch,
             "per_class": {name: dict(scores) for name, scores in trained.per_class.items()},
         }
-        self._keep_files((trained.best, self._folder / "results.csv"), trained.metrics)
+        files = [trained.best, self._folder / "results.csv"]
+        if trained.detections is not None:
+            files.append(trained.detections)
+        self._keep_files(files, trained.metrics)
 
     def _on_epoch(self, report: EpochReport) -> None:
         metrics = {"epoch": float(report.epoch), **report.metrics}
         self._state.history.append(metrics)
+        self._state.ended_ms.append(int(time.time() * 1000))
         self._state.seconds = self._elapsed()
-        self._keep_files((report.last, report.best, report.results), metrics)
-        self._log.log_epoch(metrics)
+        files = [report.last, report.results]
+        if report.best.exists():
+            files.append(report.best)
+        self._keep_files(files, metrics)
 
-    def _keep_files(self, files: tuple[Path, ...], metrics: Mapping[str, float]) -> None:
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
+    def _keep_files(self, files: Sequence[Path], metrics: Mapping[str, float]) -> None:
+        try:
+            folder = Path(tempfile.mkdtemp(dir=self._folder, prefix="kept-"))
             for file in files:
                 shutil.copyfile(file, folder / file.name)
             (folder / _STATE).write_text(json.dumps(asdict(self._state)), encoding="utf-8")
             self._keep(folder, metrics)
+        except OSError as error:
+            raise TrainingFailed(
+                f"A checkpoint of fold {self._task.fold} cannot be written: {error.strerror}.",
+                hint=f"Make room for {self._folder}, then resume the run.",
+            ) from error
 
     def _elapsed(self) -> float:
         return self._seconds_before + time.monotonic() - self._started
-
-    def _result(self) -> FoldResult:
-        found = self._state.result or {}
-        return FoldResult(
-            metrics=found["metrics"],
-            epochs=found["epochs"],
-            best_epoch=found["best_epoch"],
-            seconds=round(self._state.seconds, 2),
-            history=tuple(self._state.history),
-            per_class=found["per_class"],
-        )
-
-
-class _MetricLog:
-    """Logs each epoch of a run once, whoever trains it.
-
-    MLflow cannot take a metric back: an epoch that was logged, lost with its worker and trained
-    again keeps its first values there. ``results.csv`` and the checkpoints have the second ones.
-    """
-
-    def __init__(self, tracking: Tracking, run_id: str) -> None:
-        self._tracking = tracking
-        self._run_id = run_id
-        self._logged: set[int] | None = None
-
-    def log_epoch(self, metrics: Mapping[str, float]) -> None:
-        step = int(metrics["epoch"])
-        if self._logged is None:
-            self._logged = set(self._tracking.metric_steps(self._run_id, "epoch"))
-        if step not in self._logged:
-            self._tracking.log_metrics(self._run_id, metrics, step)
-            self._logged.add(step)
-
-    def log_best(self, result: FoldResult, per_class: Mapping[str, float]) -> None:
-        if self._tracking.metric_steps(self._run_id, "best_epoch"):
-            return
-        best = {f"best_{name}": value for name, value in result.metrics.items()}
-        best |= {"best_epoch": float(result.best_epoch), "fold_seconds": result.seconds}
-        self._tracking.log_metrics(self._run_id, best | dict(per_class), result.epochs)
-
-    def note_resumed(self, epoch: int) -> None:
-        self._tracking.set_tags(self._run_id, {"loop.resumed_after_epoch": str(epoch)})

@@ -1,53 +1,35 @@
-"""Trains folds side by side on Ray: the only file here that knows Ray.
+"""Trains folds side by side on Ray, and sees each of them to its end.
 
-Each fold is a Ray Train run of its own with one worker, inside a task that waits for it. Folds of
-one run with k workers would wait for one another at every report, stop early together and die
-together.
+Each fold is a run of Ray Train of its own with one worker. Folds of one run with k workers would
+wait for one another at every report, stop early together and die together. Ray Train starts a
+worker that died again; the trainer of a fold is started again here.
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import ray
 import ray.exceptions
 import ray.train
-from ray.train.v2._internal.callbacks import DatasetsCallback
-from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
-from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 
-from loop.errors import Misconfigured, Unavailable
-from store.settings import Settings
-from train.fold_job import FoldFailure, FoldOutcome, FoldResult, FoldTask, Keep, run_fold
+from loop.errors import Misconfigured
+from train.decoded import ImageSource
+from train.fold_checkpoints import Checkpoints, copy_files
+from train.fold_claim import end_owner
+from train.fold_job import FoldFailure, FoldOutcome, FoldResult, FoldTask, run_fold
+from train.fold_trainer import MOST_RESTARTS, start_trainer
+from train.fold_worker import FoldJob, work
 
-# A worker that dies is started again from its last checkpoint so many times.
-_MOST_RESTARTS = 2
-# A checkpoint that is lost with its worker is in the one before.
-_CHECKPOINTS_KEPT = 2
 _POLL_S = 1.0
-# Read by Ray Train in the process that calls `fit`, and handed on from there.
-_TRAIN_ENVIRONMENT = {
-    # Relative paths would break.
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    # How often a checkpoint is taken note of and an end is noticed; 2 s by default.
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-    # A fold in the queue waits for others to end; after 60 s, the default, it would lose its place.
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "604800",
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-}
-# Watches for nodes that are about to be taken away: not on a Ray of our own, which has one.
-_OWN_RAY_ENVIRONMENT = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
-
-FoldJob = Callable[[FoldTask, Path, Path | None, Keep], FoldResult | FoldFailure]
+# Of a fold in the queue the controller is started already, for the time when its turn comes.
+_STARTED_AHEAD = 1
+_HINT = "Ray's logs are in /tmp/ray/session_latest/logs, those of Train below train/."
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,133 +39,160 @@ class Resources:
     cpus: float
     gpus: float
 
+    def as_ray(self) -> dict[str, float]:
+        wanted = {"CPU": self.cpus}
+        return wanted | ({"GPU": self.gpus} if self.gpus else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where folds are trained: ``storage`` is this training's own folder, which all nodes share;
+    files of a fold's end go to a folder of ``out``."""
+
+    storage: Path
+    out: Path
+
+    def fold(self, fold: int) -> Path:
+        """The checkpoints of a fold."""
+        return self.storage / f"fold-{fold}"
+
+    def result(self, fold: int) -> Path:
+        return self.out / f"fold_{fold}"
+
 
 def run_folds(
     tasks: Sequence[FoldTask],
-    settings: Settings,
     resources: Resources,
+    place: Place,
     *,
-    name: str,
-    out: Path,
+    own_ray: bool,
     on_end: Callable[[FoldOutcome], None],
     on_wait: Callable[[], None],
+    images: ImageSource | None = None,
     job: FoldJob = run_fold,
 ) -> list[FoldOutcome]:
     """Train all folds, as many at once as ``resources`` allow; outcomes come in the tasks' order.
 
-    ``name`` must be this run's own: Ray Train takes up whatever it finds under a name. Files of
-    fold i go to ``out/fold_i``. ``on_end`` is called as each fold ends, ``on_wait`` about once a
-    second. Raises `Unavailable` without a Ray cluster, `Misconfigured` when no fold could start.
+    Needs a connection to Ray. A fold goes on from what it finds in its place. All of them ask
+    for their resources at once, so that a cluster that grows sees what is wanted. ``on_end`` is
+    called as each fold ends, ``on_wait`` about once a second. Raises `Misconfigured` when no
+    fold could start.
     """
-    storage = settings.home / "training"
-    storage.mkdir(parents=True, exist_ok=True)
-    own_ray = not settings.ray_address
-    with _connected(settings, len(tasks)):
-        if own_ray:  # a cluster may grow by what is asked of it
-            _check_resources(resources)
-        scratch = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=storage))
-        try:
-            refs = {_fit.remote(task, scratch, resources, job, own_ray): task for task in tasks}
-            outcomes = _wait(refs, out, on_end, on_wait)
-            return [outcomes[task.fold] for task in tasks]
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _wait(
-    waiting: dict[Any, FoldTask],
-    out: Path,
-    on_end: Callable[[FoldOutcome], None],
-    on_wait: Callable[[], None],
-) -> dict[int, FoldOutcome]:
+    if own_ray:  # a cluster may grow by what is asked of it
+        _check_resources(resources)
+    folds = [_Fold(replace(task, images=images), place, resources, own_ray, job) for task in tasks]
     outcomes: dict[int, FoldOutcome] = {}
     try:
-        while waiting:
-            ended, _ = ray.wait(list(waiting), timeout=_POLL_S)
-            for ref in ended:
-                task = waiting.pop(ref)
-                outcome = _outcome(task, ref, out / f"fold_{task.fold}")
-                outcomes[task.fold] = outcome
-                on_end(outcome)
+        while len(outcomes) < len(folds):
+            left = [fold for fold in folds if fold.task.fold not in outcomes]
+            for fold in _may_start(left):
+                fold.start()
+            for fold in _ended(left):
+                outcome = fold.end()
+                if outcome is not None:
+                    outcomes[fold.task.fold] = outcome
+                    on_end(outcome)
             on_wait()
     finally:
-        for ref in waiting:
-            ray.cancel(ref, force=True)
-    return outcomes
+        for fold in folds:
+            fold.stop()
+    return [outcomes[task.fold] for task in tasks]
 
 
-@ray.remote(num_cpus=0, max_retries=0)
-def _fit(
-    task: FoldTask, scratch: Path, resources: Resources, job: FoldJob, own_ray: bool
-) -> tuple[FoldResult | FoldFailure, ray.train.Checkpoint | None]:
-    """Run one fold's trainer to its end. Waits for resources by itself, so it holds none."""
-    os.environ.update(_TRAIN_ENVIRONMENT | (_OWN_RAY_ENVIRONMENT if own_ray else {}))
-    trainer = _FoldTrainer(
-        _work,
-        train_loop_config={"task": task, "job": job},
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=1,
-            use_gpu=resources.gpus > 0,
-            resources_per_worker=_as_ray(resources),
-        ),
-        run_config=ray.train.RunConfig(
-            name=f"fold-{task.fold}",
-            storage_path=str(scratch),
-            failure_config=ray.train.FailureConfig(max_failures=_MOST_RESTARTS),
-            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=_CHECKPOINTS_KEPT),
-        ),
-    )
-    result: Any = trainer.fit()  # Train's V2; the public name still has the type of V1
-    return result.return_value, result.checkpoint
+def _may_start(folds: Sequence[_Fold]) -> list[_Fold]:
+    """Those that have got their resources, in whatever order, and the first of the others."""
+    waiting = [fold for fold in folds if not fold.placement.wait(0)]
+    ahead = waiting[:_STARTED_AHEAD]
+    may = [fold for fold in folds if fold in ahead or fold not in waiting]
+    return [fold for fold in may if fold.result is None]
 
 
-class _FoldTrainer(DataParallelTrainer):
-    """`TorchTrainer` without what a single worker has no use for.
-
-    That is its process group, which makes Ray import torch in two more processes, and helpers
-    that are a process each, of 3 s of a core to start (measured): the one that hands out Ray
-    Data, and the one that frees a dead controller's resources, which on a Ray of our own end
-    with it.
-    """
-
-    def _create_default_callbacks(self) -> list[Any]:
-        unused: tuple[type, ...] = (DatasetsCallback,)
-        if os.environ.get("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER") == "0":
-            unused += (PlacementGroupCleanerCallback,)
-        return [
-            callback
-            for callback in super()._create_default_callbacks()
-            if not isinstance(callback, unused)
-        ]
+def _ended(folds: Sequence[_Fold]) -> list[_Fold]:
+    """Those that ended within a second; waits for the first of them."""
+    by_result = {fold.result: fold for fold in folds if fold.result is not None}
+    ended, _ = ray.wait(list(by_result), timeout=_POLL_S)
+    return [by_result[result] for result in ended]
 
 
-def _work(config: Mapping[str, Any]) -> FoldResult | FoldFailure:
-    """In the fold's worker: the job, from the last checkpoint that Ray Train kept."""
-    checkpoint = ray.train.get_checkpoint()
-    job: FoldJob = config["job"]
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        restored = Path(stack.enter_context(checkpoint.as_directory())) if checkpoint else None
-        return job(config["task"], Path(folder), restored, _keep)
+@dataclass(slots=True, eq=False)
+class _Fold:
+    task: FoldTask
+    place: Place
+    resources: Resources
+    own_ray: bool
+    job: FoldJob
+    placement: PlacementGroup = field(init=False)
+    controller: Any = None
+    result: Any = None
+    restarts: int = 0
+    newest: Path | None = None
 
+    def __post_init__(self) -> None:
+        self.placement = placement_group([self.resources.as_ray()])
 
-def _keep(folder: Path, metrics: Mapping[str, float]) -> None:
-    ray.train.report(dict(metrics), checkpoint=ray.train.Checkpoint.from_directory(folder))
+    @property
+    def folder(self) -> Path:
+        return self.place.fold(self.task.fold)
 
+    def start(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.newest = Checkpoints(self.folder).latest()
+        self.controller, self.result = start_trainer(
+            functools.partial(work, self.task, self.job, self.folder),
+            name=f"fold-{self.task.fold}",
+            folder=self.folder,
+            resources=self.resources.as_ray(),
+            placement=self.placement,
+            own_ray=self.own_ray,
+        )
 
-def _outcome(task: FoldTask, ref: Any, folder: Path) -> FoldOutcome:
-    try:
-        result, checkpoint = ray.get(ref)
-    except ray.exceptions.RayError as error:
-        return FoldOutcome(task, None, folder, reason=_reason(error), hint=_HINT)
-    except ray.train.TrainingFailedError as error:
-        return FoldOutcome(task, None, folder, reason=_reason(error), hint=_HINT)
-    if isinstance(result, FoldFailure):
-        return FoldOutcome(task, None, folder, reason=result.message, hint=result.hint)
-    checkpoint.to_directory(folder)
-    return FoldOutcome(task, result, folder)
+    def end(self) -> FoldOutcome | None:
+        """What came out of it; None if it was started again, since only its trainer had died."""
+        try:
+            result = ray.get(self.result)
+        except ray.exceptions.RayTaskError as error:
+            outcome = self._failed(_reason(error), _HINT)
+        except ray.exceptions.RayError as error:
+            if self._start_again():
+                return None
+            outcome = self._failed(f"Its trainer died: {_reason(error)}", _HINT)
+        else:
+            outcome = self._outcome(result)
+        self.stop()
+        return outcome
 
+    def stop(self) -> None:
+        """End what runs of it, and free its resources."""
+        if self.controller is not None:
+            ray.kill(self.controller)
+            self.controller = None
+            end_owner(self.folder)
+        remove_placement_group(self.placement)
 
-_HINT = "Ray's logs are in /tmp/ray/session_latest/logs, those of Train below train/."
+    def _start_again(self) -> bool:
+        newest = Checkpoints(self.folder).latest()
+        self.restarts = 0 if newest != self.newest else self.restarts
+        if self.restarts == MOST_RESTARTS:
+            return False
+        self.restarts += 1
+        ray.kill(self.controller)  # it may only have been out of reach
+        end_owner(self.folder)  # its worker would be in the way
+        self.start()
+        return True
+
+    def _outcome(self, result: FoldResult | FoldFailure) -> FoldOutcome:
+        if isinstance(result, FoldFailure):
+            return self._failed(result.message, result.hint)
+        checkpoint = Checkpoints(self.folder).latest()
+        folder = self.place.result(self.task.fold)
+        if checkpoint is None:
+            return self._failed(f"Its checkpoints in {self.folder} are gone.", _HINT)
+        copy_files(checkpoint, folder)
+        return FoldOutcome(self.task, result, folder)
+
+    def _failed(self, reason: str, hint: str) -> FoldOutcome:
+        folder = self.place.result(self.task.fold)
+        return FoldOutcome(self.task, None, folder, reason=reason, hint=hint)
 
 
 def _reason(error: BaseException) -> str:
@@ -200,45 +209,11 @@ def _reason(error: BaseException) -> str:
     return f"{type(cause).__name__}: {last}"
 
 
-@contextlib.contextmanager
-def _connected(settings: Settings, folds: int) -> Iterator[None]:
-    """A connection to the cluster of ``RAY_ADDRESS``, or a Ray of our own for as long as needed."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    try:
-        if settings.ray_address:
-            ray.init(address=settings.ray_address, **quiet)
-        else:
-            cpus = psutil.cpu_count() or 1
-            ray.init(
-                address="local",
-                num_cpus=cpus,
-                include_dashboard=False,
-                # Ray warns on stdout at four times as many processes; a fold is four of them.
-                _system_config={"worker_maximum_startup_concurrency": max(cpus, folds + 1)},
-                **quiet,
-            )
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
-        raise Unavailable(
-            f"Ray cannot be reached: {error}.",
-            hint="Check RAY_ADDRESS, or unset it to train on this machine.",
-        ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
 def _check_resources(resources: Resources) -> None:
     present: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    for name, wanted in _as_ray(resources).items():
+    for name, wanted in resources.as_ray().items():
         if wanted > present.get(name, 0):
             raise Misconfigured(
                 f"A fold asks for {wanted:g} {name}; this machine has {present.get(name, 0):g}.",
                 hint=f"Lower {name}S_PER_FOLD in params.yaml, or set RAY_ADDRESS to a cluster.",
             )
-
-
-def _as_ray(resources: Resources) -> dict[str, float]:
-    wanted = {"CPU": resources.cpus}
-    return wanted | ({"GPU": resources.gpus} if resources.gpus else {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,10 @@ from store.audit_log import AuditLog
 from store.tracking import EXPERIMENT, Tracking
 from store.workspace import Workspace
 
+CV_ID_TAG = "loop.cv_id"
+FAILURE_TAG, STOPPED_TAG = "loop.failure", "loop.stopped"
+# MLflow refuses longer ones (MAX_TAG_VAL_LENGTH in mlflow/utils/validation.py).
+_LONGEST_TAG = 8000
 _PACKAGE = Path(__file__).parents[1]
 
 
@@ -34,16 +39,31 @@ class RunRecord:
     run_id: str
     subject: dict[str, Any]
     tags: dict[str, str]
+    started_ms: int
     cause: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `reopen_record` needs to go on with it in another process."""
+        own = ("noun", "run_id", "subject", "tags", "started_ms", "cause")
+        return {name: getattr(self, name) for name in own} | {"actor": self.actor.pseudonym}
 
     def start(self, details: Mapping[str, Any]) -> None:
         self.cause = self._event(f"{self.noun}.started", details, Outcome.INTENDED)
 
-    def end(self, details: Mapping[str, Any], failure: str = "") -> None:
-        """Close the run and the record, as failed if ``failure`` says why."""
-        self._close(self.run_id, failure)
+    def resume(self, reason: str, details: Mapping[str, Any]) -> None:
+        """Open the run again; ``reason`` is why it had ended."""
+        self.tracking.reopen(self.run_id)
+        self._event(f"{self.noun}.resumed", details, Outcome.INTENDED, reason)
+
+    def end(self, details: Mapping[str, Any], failure: str = "", *, stopped: bool = False) -> None:
+        """Close the run and the record, as failed if ``failure`` says why, or as stopped."""
+        self._close(self.run_id, failure, stopped)
         outcome = Outcome.FAILED if failure else Outcome.DONE
         self._tag(self.run_id, self._event(f"{self.noun}.ended", details, outcome, failure))
+
+    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Log results of the whole run: once, however often it is resumed."""
+        self.tracking.log_metrics(self.run_id, metrics, 0, at_ms=self.started_ms)
 
     def start_fold(self, fold: int, params: Mapping[str, Any], details: Mapping[str, Any]) -> str:
         """Open the child run of a fold and return its id."""
@@ -55,10 +75,21 @@ class RunRecord:
         self._event("fold.started", details, Outcome.INTENDED, subject=subject)
         return run_id
 
+    def resume_fold(self, fold: int, run_id: str, details: Mapping[str, Any]) -> None:
+        self.tracking.reopen(run_id)
+        subject = {"fold": fold, "fold_run_id": run_id}
+        self._event("fold.resumed", details, Outcome.INTENDED, subject=subject)
+
     def end_fold(
-        self, fold: int, run_id: str, details: Mapping[str, Any], failure: str = ""
+        self,
+        fold: int,
+        run_id: str,
+        details: Mapping[str, Any],
+        failure: str = "",
+        *,
+        stopped: bool = False,
     ) -> None:
-        self._close(run_id, failure)
+        self._close(run_id, failure, stopped)
         outcome = Outcome.FAILED if failure else Outcome.DONE
         subject = {"fold": fold, "fold_run_id": run_id}
         event_id = self._event("fold.ended", details, outcome, failure, subject=subject)
@@ -67,10 +98,11 @@ class RunRecord:
     def note(self, type: str, subject: Mapping[str, Any], details: Mapping[str, Any]) -> None:
         self._event(type, details, Outcome.DONE, subject=subject)
 
-    def _close(self, run_id: str, failure: str) -> None:
+    def _close(self, run_id: str, failure: str, stopped: bool) -> None:
         if failure:
-            self.tracking.set_tags(run_id, {"loop.failure": failure})
-        self.tracking.end_run(run_id, ok=not failure)
+            tag = STOPPED_TAG if stopped else FAILURE_TAG
+            self.tracking.set_tags(run_id, {tag: failure[:_LONGEST_TAG]})
+        self.tracking.end_run(run_id, ok=not failure, killed=stopped)
 
     def _tag(self, run_id: str, event_id: str) -> None:
         """Tell the run where its last event stands in the log, and what the log looked like."""
@@ -115,12 +147,16 @@ def open_record(
     subject: Mapping[str, Any],
     tags: Mapping[str, str],
     params: Mapping[str, Any],
+    parent: str | None = None,
 ) -> RunRecord:
-    """Open the MLflow run of a training. ``kind`` is its tag ``loop.kind``."""
+    """Open the MLflow run of a training, below ``parent``. ``kind`` is its tag ``loop.kind``."""
     tracking.prepare()
-    cv_id = tags["loop.cv_id"]
     run_id = tracking.start_run(
-        EXPERIMENT, f"{noun} {cv_id[:8]}", tags=dict(tags) | {"loop.kind": kind}, params=params
+        EXPERIMENT,
+        f"{noun} {tags[CV_ID_TAG][:8]}",
+        tags=dict(tags) | {"loop.kind": kind},
+        params=params,
+        parent=parent,
     )
     return RunRecord(
         tracking,
@@ -131,6 +167,21 @@ def open_record(
         run_id,
         dict(subject),
         dict(tags),
+        int(time.time() * 1000),
+    )
+
+
+def reopen_record(
+    tracking: Tracking, units: UnitsOfWork, log: AuditLog, raw: Mapping[str, Any]
+) -> RunRecord:
+    """From `RunRecord.as_dict`, by whoever began it; the run itself is not touched."""
+    own = {name: value for name, value in raw.items() if name != "actor"}
+    return RunRecord(
+        tracking=tracking,
+        units=units,
+        log=log,
+        actor=Actor(raw["actor"], Role.ENGINEER),
+        **own,
     )
 
 

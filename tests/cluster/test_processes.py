@@ -7,8 +7,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.processes import Child, descendants, end_all, free_port, is_alive, require_free_port
+from cluster.processes import Child, descendants, end_all, free_port, require_free_port
 from loop.errors import Misconfigured
+from store.processes import is_alive
 
 # Starts a grandchild, says so, and ignores the polite signal: only a kill ends the two of them.
 STUBBORN = """
@@ -31,7 +32,7 @@ def test_a_child_writes_its_output_to_its_log_and_reports_its_exit_code(tmp_path
 def test_stopping_a_child_ends_its_grandchildren_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cluster.processes._GRACE_SECONDS", 0.5)
+    monkeypatch.setattr("store.processes._GRACE_SECONDS", 0.5)
     child = Child("stubborn", [sys.executable, "-c", STUBBORN], tmp_path / "log", {})
     while "started" not in child.last_lines() or not descendants(child.pid):
         assert child.exit_code() is None

@@ -13,11 +13,12 @@ import psutil
 import pytest
 
 from cluster import job_files
-from cluster.processes import descendants, is_alive
+from cluster.processes import descendants
 from cluster.training_jobs import LocalTrainingJobs
 from loop.errors import Conflict, InvalidInput, Misconfigured, NotAllowed, NotFound
 from loop.events import Actor, Outcome, Role
 from store.audit_log import open_audit_log
+from store.processes import is_alive
 from store.settings import Settings, load_settings
 from store.unit_of_work import open_units_of_work
 from ui.operations import Job, JobKind, JobState

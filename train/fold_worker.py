@@ -1,0 +1,42 @@
+"""The process that trains a fold: alone with it, from its newest checkpoint on.
+
+Every worker imports this: nothing slow belongs here.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from train.fold_checkpoints import Checkpoints
+from train.fold_claim import claimed
+from train.fold_job import FoldFailure, FoldResult, FoldTask, Keep
+from train.fold_samples import FILE as SAMPLES
+from train.fold_samples import sampled
+
+FoldJob = Callable[[FoldTask, Path, Path | None, Keep], FoldResult | FoldFailure]
+
+
+def work(task: FoldTask, job: FoldJob, folder: Path) -> FoldResult | FoldFailure:
+    """Do ``job``, with its files in a folder below ``folder``, where the checkpoints are."""
+    checkpoints = Checkpoints(folder)
+    with claimed(folder) as claim, sampled(folder / SAMPLES), _scratch(folder) as scratch:
+
+        def keep(files: Path, metrics: Mapping[str, float]) -> None:
+            del metrics
+            claim.check()
+            checkpoints.keep(files)
+
+        return job(task, scratch, checkpoints.newest(), keep)
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A new folder beside the checkpoints; those of workers that were killed are removed."""
+    for left in folder.glob("work-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix="work-") as scratch:
+        yield Path(scratch)

@@ -1,0 +1,74 @@
+"""A connection to Ray: the one there is, the cluster of ``RAY_ADDRESS``, or a Ray of our own."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+import ray
+
+from loop.errors import Unavailable
+from store.processes import ProcessRecord
+from store.settings import Settings
+from train.session_state import MARK
+
+
+@contextmanager
+def connected(
+    settings: Settings,
+    *,
+    most_workers: int,
+    mark: str = "",
+    on_start: Callable[[Sequence[ProcessRecord]], None] = lambda _: None,
+) -> Iterator[None]:
+    """Work on Ray for as long as this is open. A connection that is there already stays.
+
+    ``mark`` goes into the environment of a Ray of our own, and ``on_start`` is told its first
+    processes: by these they are found when this process was killed. Raises `Unavailable`.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # Of each worker that dies it prints ten lines, in the middle of our table, which says it too.
+    printing: Any = ray._private.worker
+    printing.print_to_stdstream = _print_nothing
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        if settings.ray_address:
+            ray.init(address=settings.ray_address, **quiet)
+        else:
+            os.environ[MARK] = mark
+            _start(most_workers, quiet)
+            on_start([ProcessRecord.of(child) for child in psutil.Process().children()])
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
+        ray.shutdown()
+        raise Unavailable(
+            f"Ray cannot be reached: {error}.",
+            hint="Check RAY_ADDRESS, or unset it to train on this machine.",
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+        os.environ.pop(MARK, None)
+
+
+def _print_nothing(*_: object, **__: object) -> None:
+    return
+
+
+def _start(most_workers: int, quiet: dict[str, Any]) -> None:
+    cpus = psutil.cpu_count() or 1
+    ray.init(
+        address="local",
+        num_cpus=cpus,
+        include_dashboard=False,
+        # Ray warns on stdout at four times as many processes; a fold is two of them.
+        _system_config={"worker_maximum_startup_concurrency": max(cpus, most_workers)},
+        **quiet,
+    )
