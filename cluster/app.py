@@ -53,6 +53,7 @@ def open_app(settings: Settings) -> Iterator[FastAPI]:
                 open_training_jobs(settings, units),
                 lambda: running_swap(settings),
                 settings.min_confidence,
+                settings.approvers,
             ),
             client=client,
             agreement=settings.agreement,

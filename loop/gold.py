@@ -18,17 +18,23 @@ from loop.events import canonical_json
 from loop.ports import UnitOfWork
 from loop.predictions import ModelRef
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+# The first one had no groups.
+_READABLE = (1, SCHEMA_VERSION)
 _IOU = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class GoldSet:
-    """Gold images and their true boxes, by image id; ``sha256`` names images and boxes."""
+    """Gold images and their true boxes, by image id; ``sha256`` names images and boxes.
+
+    ``groups`` has a number for each image, the same for images of one subject.
+    """
 
     image_ids: tuple[str, ...]
     truth: tuple[tuple[LabelledBox, ...], ...]
     sha256: str
+    groups: tuple[int, ...] = ()
 
 
 def read_gold(uow: UnitOfWork) -> GoldSet:
@@ -36,22 +42,27 @@ def read_gold(uow: UnitOfWork) -> GoldSet:
     image_ids: list[str] = []
     truth: list[tuple[LabelledBox, ...]] = []
     names: list[list[str]] = []
+    subjects: dict[str, int] = {}
+    groups: list[int] = []
     for image in uow.images.gold():
         annotation = uow.annotations.latest_of(image.id)
         if annotation is None:
             raise NotEnoughData(f"Gold image {image.id[:12]} has no annotation.")
         image_ids.append(image.id)
+        groups.append(subjects.setdefault(image.subject, len(subjects)))
         truth.append(tuple(LabelledBox(b.id, b.box, b.class_id) for b in annotation.boxes))
         names.append([image.id, *(box.id for box in annotation.boxes)])
     digest = hashlib.sha256(canonical_json(names)).hexdigest()
-    return GoldSet(tuple(image_ids), tuple(truth), digest)
+    return GoldSet(tuple(image_ids), tuple(truth), digest, tuple(groups))
 
 
 @dataclass(frozen=True, slots=True)
 class GoldDetections:
     """Everything that a model saw on the gold set, beside the truth as it was then.
 
-    ``truth`` and ``detected`` have an entry for each of ``image_ids``, in that order.
+    ``truth`` and ``detected`` have an entry for each of ``image_ids``, in that order; so has
+    ``groups``, as in `GoldSet`, where subjects are known. Numbers, since who they are is of no
+    use beside the model.
     """
 
     model: ModelRef
@@ -60,6 +71,17 @@ class GoldDetections:
     image_ids: tuple[str, ...]
     truth: tuple[tuple[LabelledBox, ...], ...]
     detected: tuple[tuple[LabelledBox, ...], ...]
+    groups: tuple[int, ...] = ()
+
+    @property
+    def grouping(self) -> tuple[int, ...]:
+        """``groups``, or each image by itself."""
+        return self.groups or tuple(range(len(self.image_ids)))
+
+    @property
+    def sha256(self) -> str:
+        """The digest of its record."""
+        return hashlib.sha256(self.to_json()).hexdigest()
 
     def to_json(self) -> bytes:
         """Canonical JSON: the same detections give the same bytes. Ids of boxes are not in it."""
@@ -69,6 +91,7 @@ class GoldDetections:
                 "model": self.model.as_dict(),
                 "gold_sha256": self.gold_sha256,
                 "classes": list(self.classes),
+                "groups": list(self.groups),
                 "images": [
                     {
                         "id": image_id,
@@ -89,7 +112,7 @@ class GoldDetections:
         """Raises `BrokenRecord`. Boxes get their places in the file as ids: ``t0``, ``d3``."""
         try:
             raw = json.loads(data)
-            if raw["schema"] != SCHEMA_VERSION:
+            if raw["schema"] not in _READABLE:
                 raise BrokenRecord(
                     f"Detections on the gold set have the schema {raw['schema']!r}, which is not "
                     f"known here.",
@@ -103,6 +126,7 @@ class GoldDetections:
                 tuple(str(image["id"]) for image in images),
                 tuple(_boxes("t", image["truth"]) for image in images),
                 tuple(_boxes("d", image["detections"]) for image in images),
+                tuple(int(group) for group in raw.get("groups", ())),
             )
         except (ValueError, KeyError, TypeError, InvalidInput) as error:
             raise BrokenRecord(
@@ -114,6 +138,12 @@ class GoldDetections:
 def detections_path(gold_sha256: str, version: str) -> str:
     """Where they are kept, among the artifacts of the run that made the model version."""
     return f"gold/{gold_sha256[:12]}/detections-{version}.json"
+
+
+def superseded_path(gold_sha256: str, version: str, sha256: str) -> str:
+    """Where those with that digest are moved when the model is measured again and sees something
+    else, so that a verdict can still be computed from what it rests on."""
+    return f"gold/{gold_sha256[:12]}/detections-{version}-{sha256[:12]}.json"
 
 
 @dataclass(frozen=True, slots=True)

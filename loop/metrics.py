@@ -44,6 +44,22 @@ class PrecisionRecall:
     confidences: tuple[float | None, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A class's detections on all images by falling confidence, each matched within its image.
+
+    ``confidences`` and ``images`` (the place of the image that each is on) have the shape (n,),
+    ``hits`` (n, thresholds) says whether each is a hit at each IoU, ``positives`` (images,) how
+    many true boxes an image has.
+    """
+
+    name: str
+    confidences: FloatArray
+    images: NDArray[np.intp]
+    hits: NDArray[np.bool_]
+    positives: NDArray[np.intp]
+
+
 def average_precision(
     truth: Sequence[Sequence[LabelledBox]],
     detected: Sequence[Sequence[LabelledBox]],
@@ -57,12 +73,10 @@ def average_precision(
         raise ValueError(f"{len(truth)} images of truth, {len(detected)} of detections")
     per_class: dict[str, float] = {}
     per_class_50: dict[str, float] = {}
-    for class_id, name in enumerate(classes):
-        positives = sum(box.class_id == class_id for boxes in truth for box in boxes)
-        if positives:
-            by_threshold = _class_ap(truth, detected, class_id, positives)
-            per_class[name] = float(by_threshold.mean())
-            per_class_50[name] = float(by_threshold[0])
+    for ranked in rank(truth, detected, classes):
+        by_threshold = _class_ap(ranked)
+        per_class[ranked.name] = float(by_threshold.mean())
+        per_class_50[ranked.name] = float(by_threshold[0])
     if not per_class:
         raise NotEnoughData(
             "There is no true box to measure against.", hint="Annotate some images with boxes."
@@ -83,30 +97,39 @@ def precision_recall(
 ) -> dict[str, PrecisionRecall]:
     """The curves behind `average_precision`, by class name, for classes in the truth."""
     curves: dict[str, PrecisionRecall] = {}
-    for class_id, name in enumerate(classes):
-        positives = sum(box.class_id == class_id for boxes in truth for box in boxes)
-        if positives:
-            confidences, hits = _ranked(truth, detected, class_id, np.array([iou]))
-            precisions, places = _interpolated(hits[:, 0], positives)
-            curves[name] = PrecisionRecall(
-                tuple(precisions.tolist()),
-                tuple(
-                    float(confidences[place]) if place < len(confidences) else None
-                    for place in places.tolist()
-                ),
-            )
+    for ranked in rank(truth, detected, classes, np.array([iou])):
+        precisions, places = _interpolated(ranked.hits[:, 0], int(ranked.positives.sum()))
+        confidences = ranked.confidences
+        curves[ranked.name] = PrecisionRecall(
+            tuple(precisions.tolist()),
+            tuple(
+                float(confidences[place]) if place < len(confidences) else None
+                for place in places.tolist()
+            ),
+        )
     return curves
 
 
-def _class_ap(
+def rank(
     truth: Sequence[Sequence[LabelledBox]],
     detected: Sequence[Sequence[LabelledBox]],
-    class_id: int,
-    positives: int,
-) -> FloatArray:
+    classes: ClassList,
+    thresholds: FloatArray = IOU_THRESHOLDS,
+) -> list[Ranked]:
+    """What the scores rest on, for each class in the truth, in the order of ``classes``."""
+    found = []
+    for class_id, name in enumerate(classes):
+        counts = [sum(box.class_id == class_id for box in boxes) for boxes in truth]
+        if any(counts):
+            positives = np.array(counts, dtype=np.intp)
+            found.append(_ranked(truth, detected, class_id, name, positives, thresholds))
+    return found
+
+
+def _class_ap(ranked: Ranked) -> FloatArray:
     """AP at each of `IOU_THRESHOLDS`: shape (10,)."""
-    _, hits = _ranked(truth, detected, class_id, IOU_THRESHOLDS)
-    by_threshold = [_interpolated(hits[:, t], positives)[0] for t in range(len(IOU_THRESHOLDS))]
+    positives = int(ranked.positives.sum())
+    by_threshold = [_interpolated(hits, positives)[0] for hits in ranked.hits.T]
     return np.array([precisions.mean() for precisions in by_threshold])
 
 
@@ -114,23 +137,31 @@ def _ranked(
     truth: Sequence[Sequence[LabelledBox]],
     detected: Sequence[Sequence[LabelledBox]],
     class_id: int,
+    name: str,
+    positives: NDArray[np.intp],
     thresholds: FloatArray,
-) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """The confidences of a class's detections on all images, falling, shape (n,), and whether
-    each is a hit at each threshold, shape (n, thresholds)."""
+) -> Ranked:
     confidences: list[float] = []
+    images: list[int] = []
     hits: list[NDArray[np.bool_]] = []
-    for true_boxes, found_boxes in zip(truth, detected, strict=True):
+    for place, (true_boxes, found_boxes) in enumerate(zip(truth, detected, strict=True)):
         found = sorted(
             (box for box in found_boxes if box.class_id == class_id),
             key=lambda box: -box.confidence,
         )
         true = [box for box in true_boxes if box.class_id == class_id]
         confidences.extend(box.confidence for box in found)
+        images.extend([place] * len(found))
         hits.extend(_hits(found, true, thresholds))
     order = np.argsort(-np.array(confidences), kind="stable")
     is_hit = np.array(hits, dtype=bool).reshape(-1, len(thresholds))
-    return np.array(confidences)[order], is_hit[order]
+    return Ranked(
+        name,
+        np.array(confidences, dtype=np.float64)[order],
+        np.array(images, dtype=np.intp)[order],
+        is_hit[order],
+        positives,
+    )
 
 
 def _hits(

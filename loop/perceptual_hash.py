@@ -14,7 +14,6 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import dctn
 
 BITS = 64
 # In the place of a hash: the image has no structure, or its bytes are no image.
@@ -36,6 +35,8 @@ def perceptual_hash(pixels: NDArray[np.uint8]) -> str:
 
     ``pixels`` is (height, width, 3) RGB or (height, width) grey.
     """
+    from scipy.fft import dctn  # slow to import, and only this needs it
+
     low = dctn(_thumbnail(pixels), norm="ortho")[1 : _SIDE + 1, 1 : _SIDE + 1]
     if np.linalg.norm(low) / _THUMBNAIL_PX < _LEAST_STRUCTURE:
         return NO_HASH

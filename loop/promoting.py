@@ -20,34 +20,32 @@ Swap = Callable[[ModelRef], None]
 
 
 def approve(
-    units: UnitsOfWork, ref: ModelRef, *, actor: Actor, reason: str, refuse: bool = False
+    units: UnitsOfWork,
+    ref: ModelRef,
+    *,
+    actor: Actor,
+    reason: str,
+    refuse: bool = False,
+    approvers: int = 1,
 ) -> Promotion:
-    """A person's decision on a measured candidate. A refused verdict can be overruled, on record.
+    """A person's decision on a measured candidate. The gate can be overruled, on record.
 
-    Raises `NotAllowed`, `NotFound` if the candidate was never measured, `Conflict` if it is decided
-    already.
+    It is approved once as many different people have approved it as it needs, ``approvers`` at
+    least; one refusal refuses it. Raises `NotAllowed`, `NotFound` if the candidate was never
+    measured, `Conflict` if it is decided already or this person has approved it before.
     """
     require(actor, Permission.DECIDE)
     if not reason.strip():
         raise InvalidInput("A decision needs a reason.", hint='Add --reason "…".')
     with units() as uow:
         promotion = _measured(uow.promotions.find(ref.name, ref.version), ref)
-        state = PromotionState.REFUSED if refuse else PromotionState.APPROVED
-        decided = promotion.moved_to(state, by=actor.pseudonym, reason=reason, at=now())
+        step = {"by": actor.pseudonym, "reason": reason, "at": now()}
+        if refuse:
+            decided = promotion.moved_to(PromotionState.REFUSED, **step)
+        else:
+            decided = promotion.approved(**step, approvers=approvers)
         uow.promotions.update(decided)
-        verdict = promotion.decision.verdict
-        uow.record(
-            Event(
-                type="promotion.refused" if refuse else "promotion.approved",
-                actor=actor,
-                subject={"promotion_id": promotion.id, "model": ref.as_dict()},
-                details={
-                    "verdict": verdict.value,
-                    "overrules_the_gate": (verdict is Verdict.PROMOTE) == refuse,
-                },
-                reason=reason,
-            )
-        )
+        uow.record(_decision_event(decided, actor, ref, reason, refuse=refuse))
         uow.commit()
     return decided
 
@@ -130,6 +128,26 @@ def roll_back(
         uow.record(_model_event("model.rolled_back", actor, previous, details, reason))
         uow.commit()
     return previous
+
+
+def _decision_event(
+    promotion: Promotion, actor: Actor, ref: ModelRef, reason: str, *, refuse: bool
+) -> Event:
+    verdict = promotion.decision.verdict
+    last = promotion.state is not PromotionState.PROPOSED
+    approved = "promotion.approved" if last else "promotion.approved_by_one"
+    return Event(
+        type="promotion.refused" if refuse else approved,
+        actor=actor,
+        subject={"promotion_id": promotion.id, "model": ref.as_dict()},
+        details={
+            "verdict": verdict.value,
+            "overrules_the_gate": (verdict is Verdict.PROMOTE) == refuse,
+            "approvals": len(promotion.approved_by),
+            "approvers": promotion.approvers,
+        },
+        reason=reason,
+    )
 
 
 def _measured(promotion: Promotion | None, ref: ModelRef) -> Promotion:

@@ -1,4 +1,4 @@
-"""Candidate against champion: the rule, its verdict, and the person who decides."""
+"""Candidate against champion: scores, the verdict (`loop.gate`), and the people who decide."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from loop.errors import Conflict, InvalidInput
+from loop.gate_record import GateRecord
 from loop.predictions import ModelRef
 
 
@@ -59,56 +60,13 @@ class GoldScore:
 
 
 @dataclass(frozen=True, slots=True)
-class GateSettings:
-    """``min_gain`` is the least gain in mAP50-95; no class may lose more than ``max_class_loss``
-    of AP50-95; below ``min_images`` gold images there is no verdict."""
-
-    min_gain: float = 0.0
-    max_class_loss: float = 0.1
-    min_images: int = 10
-
-
-@dataclass(frozen=True, slots=True)
 class Decision:
+    """``gate`` is what a comparison with the champion rests on: None where there was none, and for
+    verdicts of the rule before it, which compared two scores."""
+
     verdict: Verdict
     reasons: tuple[str, ...]
-
-
-def decide(champion: GoldScore | None, candidate: GoldScore, settings: GateSettings) -> Decision:
-    """Compare both on one gold set. With no champion, any candidate that finds something passes.
-
-    Raises `Conflict` when the two were measured on different gold sets.
-    """
-    if candidate.images < settings.min_images:
-        return Decision(
-            Verdict.NOT_ENOUGH_EVIDENCE,
-            (f"The gold set has {candidate.images} images; {settings.min_images} are needed.",),
-        )
-    if champion is None:
-        found = candidate.map50_95 > 0
-        return Decision(
-            Verdict.PROMOTE if found else Verdict.REFUSE,
-            (f"There is no champion; the candidate has mAP50-95 {candidate.map50_95:.3f}.",),
-        )
-    if champion.gold_sha256 != candidate.gold_sha256:
-        raise Conflict(
-            "Champion and candidate were measured on different gold sets.",
-            hint="Measure both again: secondlook models compare.",
-        )
-    gain = candidate.map50_95 - champion.map50_95
-    reasons = [
-        f"mAP50-95 {champion.map50_95:.3f} to {candidate.map50_95:.3f} ({gain:+.3f}) "
-        f"on {candidate.images} gold images."
-    ]
-    refused = gain <= settings.min_gain
-    if refused:
-        reasons.append(f"The gain is not above {settings.min_gain:.3f}.")
-    for name, before in champion.per_class.items():
-        loss = before - candidate.per_class.get(name, 0.0)
-        if loss > settings.max_class_loss:
-            refused = True
-            reasons.append(f"{name} loses {loss:.3f} AP50-95.")
-    return Decision(Verdict.REFUSE if refused else Verdict.PROMOTE, tuple(reasons))
+    gate: GateRecord | None = None
 
 
 class PromotionState(StrEnum):
@@ -119,8 +77,10 @@ class PromotionState(StrEnum):
     FAILED = "failed"  # serving did not take it; the champion before it serves on
 
 
-# A step in a promotion's history that is no state: it was promoted, and that stays true.
+# Steps in a promotion's history that are no state: it was promoted, and that stays true; and one
+# of several people who are needed has approved it, and it waits for the next.
 ROLLED_BACK = "rolled_back"
+APPROVED_BY_ONE = "approved_by_one"
 
 _NEXT = {
     PromotionState.PROPOSED: {PromotionState.APPROVED, PromotionState.REFUSED},
@@ -132,7 +92,8 @@ _NEXT = {
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """A candidate's way to champion. ``decided_by`` is a pseudonym, ``reason`` what they wrote."""
+    """A candidate's way to champion. ``decided_by`` is the pseudonym of the last who decided,
+    ``reason`` what they wrote. ``approvers`` is how many people must approve it."""
 
     id: str
     candidate: ModelRef
@@ -145,6 +106,37 @@ class Promotion:
     decided_by: str = ""
     reason: str = ""
     history: tuple[Mapping[str, str], ...] = field(default=())
+    approvers: int = 1
+
+    @property
+    def approved_by(self) -> tuple[str, ...]:
+        """The pseudonyms of those who approved it, in order."""
+        steps = (APPROVED_BY_ONE, PromotionState.APPROVED)
+        return tuple(step["by"] for step in self.history if step["state"] in steps)
+
+    @property
+    def approvals_missing(self) -> int:
+        """How many more people must approve it; 0 once it is decided."""
+        if self.state is not PromotionState.PROPOSED:
+            return 0
+        return self.approvers - len(self.approved_by)
+
+    def approved(self, *, by: str, reason: str, at: str, approvers: int = 1) -> Promotion:
+        """With one more person's approval: APPROVED if it was the last that was needed.
+
+        ``approvers`` may ask for more than there were to be. Raises `Conflict` for a second
+        approval by the same person, and where there is nothing to approve.
+        """
+        needed = max(self.approvers, approvers)
+        if self.state is PromotionState.PROPOSED and by in self.approved_by:
+            raise Conflict(
+                f"{by} has approved this already: {needed} different people must.",
+                hint="Somebody else who may decide has to approve it too.",
+            )
+        if len(self.approved_by) + 1 >= needed or self.state is not PromotionState.PROPOSED:
+            return self.moved_to(PromotionState.APPROVED, by=by, reason=reason, at=at)
+        step = {"state": APPROVED_BY_ONE, "by": by, "reason": reason, "at": at}
+        return replace(self, approvers=needed, history=(*self.history, step))
 
     def moved_to(self, state: PromotionState, *, by: str, reason: str, at: str) -> Promotion:
         """The same promotion one state on. Raises `Conflict` for a step that is not one."""

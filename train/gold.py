@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from detector.yolo import load_detector
-from loop.agreement import LabelledBox
-from loop.errors import NotEnoughData
+from loop.errors import Conflict, NotEnoughData
 from loop.events import Actor, Event, Role, new_id, now
-from loop.gold import GoldDetections, GoldSet, detections_path, read_gold
+from loop.gate import Evidence, decide, gather, seed_for, use_of, without_comparison
+from loop.gold import GoldDetections, GoldSet, read_gold
+from loop.latency import Latency, compare_latency
 from loop.metrics import average_precision
-from loop.ports import ImageStore
+from loop.ports import UnitOfWork
 from loop.predictions import ModelRef
-from loop.promotions import GoldScore, Promotion, PromotionState, decide
-from store.image_codec import Limits, decode
-from store.image_files import open_image_store
+from loop.promoting import CHAMPION
+from loop.promotions import Decision, GoldScore, Promotion, PromotionState
 from store.model_registry import ModelRegistry, open_model_registry
 from store.settings import Settings
 from store.tracking import Tracking, open_tracking
 from store.unit_of_work import open_units_of_work
-
-# COCO's curve runs down to no confidence at all; what lies below this changes no digit of it.
-_MIN_CONFIDENCE = 0.001
-_BATCH = 16
-
-Progress = Callable[[int, int], None]
+from train.gate_report import keep_report
+from train.gold_detecting import Progress, Seen, Times, detect_gold, keep
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """``detections_sha256`` is the digest of what was kept in MLflow."""
 
+    seen: Seen
     score: GoldScore
     detections_sha256: str
 
@@ -40,36 +35,49 @@ class Measurement:
 def propose_promotion(
     settings: Settings, candidate: ModelRef, progress: Progress | None = None
 ) -> Promotion | None:
-    """Measure ``candidate`` and the champion on the gold set and record the rule's verdict.
+    """Measure ``candidate`` and the champion on the gold set and record the gate's verdict.
 
-    None, with nothing recorded, while there is no gold set. A person decides what follows.
-    ``progress`` is called with (images done, images in all).
+    None, with nothing recorded, while there is no gold set. People decide what follows.
+    ``progress`` is called with (images done, images in all). Raises `Conflict` when another model
+    became champion in the meantime.
     """
     units = open_units_of_work(settings)
+    registry, tracking = open_model_registry(settings), open_tracking(settings)
     with units() as uow:
         gold = read_gold(uow)
     if not gold.image_ids:
         return None
-    champion = open_model_registry(settings).find_alias("champion")
-    if champion == candidate:
-        champion = None
-    models = [candidate] if champion is None else [candidate, champion]
-    measured = _measure_all(settings, gold, models, progress)
-    champion_score = measured[1].score if champion else None
-    promotion = Promotion(
-        id=new_id(),
-        candidate=candidate,
-        champion=champion,
-        candidate_score=measured[0].score,
-        champion_score=champion_score,
-        decision=decide(champion_score, measured[0].score, settings.gate),
-        state=PromotionState.PROPOSED,
-        created_at=now(),
+    champion = registry.find_alias(CHAMPION)
+    before = champion if champion != candidate else None
+    models = [candidate] if before is None else [candidate, before]
+    measured = _measure_all(
+        settings, registry, tracking, gold, models, progress, versus_champion=before is not None
     )
+    evidence = _evidence(settings, measured)
+    if registry.find_alias(CHAMPION) != champion:
+        raise Conflict(
+            "Another model became the champion while this one was measured.",
+            hint=f"Compare it with that one: secondlook models compare {candidate.version}.",
+        )
     with units() as uow:
+        uow.lock()  # no two decisions are the same use of the gold set
+        promotion = Promotion(
+            id=new_id(),
+            candidate=candidate,
+            champion=before,
+            candidate_score=measured[0].score,
+            champion_score=measured[1].score if before else None,
+            decision=_decision(uow, settings, measured, evidence),
+            state=PromotionState.PROPOSED,
+            created_at=now(),
+            approvers=settings.approvers,
+        )
         uow.promotions.add(promotion)
         uow.record(_gate_event(promotion, gold, measured))
         uow.commit()
+    if evidence is not None:
+        times = [each.seen.milliseconds for each in measured]
+        keep_report(tracking, registry.run_of(candidate), promotion, evidence, times)
     return promotion
 
 
@@ -77,7 +85,8 @@ def measure_again(
     settings: Settings, models: Sequence[ModelRef], progress: Progress | None = None
 ) -> list[GoldScore]:
     """Measure ``models`` on the gold set as it is now, and keep what they saw, without proposing
-    any of them. Raises `NotEnoughData` while there is no gold set."""
+    any of them: no verdict, and none of the gold set is used up. Raises `NotEnoughData` while there
+    is no gold set."""
     units = open_units_of_work(settings)
     with units() as uow:
         gold = read_gold(uow)
@@ -86,7 +95,8 @@ def measure_again(
             "There is no gold set to measure on.",
             hint="Bring one in: secondlook import PATH --format … --gold",
         )
-    measured = _measure_all(settings, gold, models, progress)
+    registry, tracking = open_model_registry(settings), open_tracking(settings)
+    measured = _measure_all(settings, registry, tracking, gold, models, progress)
     with units() as uow:
         for each in measured:
             uow.record(_measured_event(Actor(settings.actor, Role.ENGINEER), each))
@@ -94,56 +104,7 @@ def measure_again(
     return [each.score for each in measured]
 
 
-def _measure_all(
-    settings: Settings, gold: GoldSet, models: Sequence[ModelRef], progress: Progress | None
-) -> list[Measurement]:
-    registry, tracking = open_model_registry(settings), open_tracking(settings)
-    images = open_image_store(settings)
-    total = len(models) * len(gold.image_ids)
-    measured: list[Measurement] = []
-    for index, model in enumerate(models):
-        done_before = index * len(gold.image_ids)
-
-        def step(done: int, before: int = done_before) -> None:
-            if progress:
-                progress(before + done, total)
-
-        seen = _detect(settings, registry, images, gold, model, step)
-        score = _score(seen)
-        measured.append(Measurement(score, keep(tracking, registry, seen)))
-    return measured
-
-
-def _detect(
-    settings: Settings,
-    registry: ModelRegistry,
-    images: ImageStore,
-    gold: GoldSet,
-    model: ModelRef,
-    step: Callable[[int], None],
-) -> GoldDetections:
-    detector = load_detector(
-        registry.fetch(model),
-        config_dir=settings.home / "ultralytics",
-        min_confidence=_MIN_CONFIDENCE,
-        nms_iou=settings.nms_iou,
-    )
-    limits = Limits(settings.max_image_bytes, settings.max_image_pixels)
-    detected: list[tuple[LabelledBox, ...]] = []
-    for start in range(0, len(gold.image_ids), _BATCH):
-        batch = gold.image_ids[start : start + _BATCH]
-        pixels = [decode(images.get(image_id), limits).pixels for image_id in batch]
-        detected.extend(
-            tuple(LabelledBox(d.id, d.box, d.class_id, d.confidence) for d in detections)
-            for detections in detector.detect(pixels)
-        )
-        step(len(detected))
-    return GoldDetections(
-        model, gold.sha256, detector.classes, gold.image_ids, gold.truth, tuple(detected)
-    )
-
-
-def _score(seen: GoldDetections) -> GoldScore:
+def score_of(seen: GoldDetections) -> GoldScore:
     score = average_precision(seen.truth, seen.detected, seen.classes)
     return GoldScore(
         model=seen.model,
@@ -155,12 +116,64 @@ def _score(seen: GoldDetections) -> GoldScore:
     )
 
 
-def keep(tracking: Tracking, registry: ModelRegistry, seen: GoldDetections) -> str:
-    """Put what a model saw beside it, into the run that made it; returns the digest of that."""
-    data = seen.to_json()
-    path = detections_path(seen.gold_sha256, seen.model.version)
-    tracking.log_text(registry.run_of(seen.model), data.decode(), path)
-    return hashlib.sha256(data).hexdigest()
+def _measure_all(
+    settings: Settings,
+    registry: ModelRegistry,
+    tracking: Tracking,
+    gold: GoldSet,
+    models: Sequence[ModelRef],
+    progress: Progress | None,
+    *,
+    versus_champion: bool = False,
+) -> list[Measurement]:
+    weights = [(model, registry.fetch(model)) for model in models]
+
+    def is_clear(times: Times) -> bool:
+        return _latency(models, gold.sha256, times).decides(settings.max_latency_factor)
+
+    clear = is_clear if versus_champion else None
+    return [
+        Measurement(seen, score_of(seen.detections), keep(tracking, registry, seen.detections))
+        for seen in detect_gold(settings, gold, weights, progress, is_clear=clear)
+    ]
+
+
+def _latency(models: Sequence[ModelRef], gold_sha256: str, times: Times) -> Latency:
+    """Of the candidate and the champion, in this order."""
+    candidate, champion = models
+    seed = seed_for(champion, candidate, gold_sha256)
+    return compare_latency(times[0], times[1], seed)
+
+
+def _evidence(settings: Settings, measured: Sequence[Measurement]) -> Evidence | None:
+    """What a decision can rest on, if there is a champion and the gold set is large enough."""
+    candidate, *others = measured
+    champion = others[0] if others else None
+    score = champion.score if champion else None
+    if champion is None or without_comparison(score, candidate.score, settings.gate):
+        return None
+    times = [list(each.seen.milliseconds) for each in measured]
+    models = [each.score.model for each in measured]
+    latency = _latency(models, candidate.score.gold_sha256, times)
+    seen = champion.seen.detections, candidate.seen.detections
+    return gather(*seen, settings.gate, latency=latency)
+
+
+def _decision(
+    uow: UnitOfWork,
+    settings: Settings,
+    measured: Sequence[Measurement],
+    evidence: Evidence | None,
+) -> Decision:
+    candidate, *others = (each.score for each in measured)
+    champion = others[0] if others else None
+    alone = without_comparison(champion, candidate, settings.gate)
+    if alone is not None:
+        return alone
+    if champion is None or evidence is None:
+        raise ValueError("there is nothing to decide on")
+    use = use_of(candidate, champion, uow.promotions.list(), settings.gate)
+    return decide(evidence, use, settings.gate)
 
 
 def _measured_event(actor: Actor, measured: Measurement) -> Event:
@@ -174,7 +187,7 @@ def _measured_event(actor: Actor, measured: Measurement) -> Event:
 
 
 def _gate_event(promotion: Promotion, gold: GoldSet, measured: Sequence[Measurement]) -> Event:
-    champion = promotion.champion
+    champion, gate = promotion.champion, promotion.decision.gate
     return Event(
         type="gate.decided",
         actor=Actor("promotion-gate", Role.SYSTEM),
@@ -189,6 +202,7 @@ def _gate_event(promotion: Promotion, gold: GoldSet, measured: Sequence[Measurem
             "candidate": promotion.candidate_score.as_dict(),
             "champion": (promotion.champion_score.as_dict() if promotion.champion_score else None),
             "detections_sha256": [each.detections_sha256 for each in measured],
+            "gate": gate.as_dict() if gate else None,
         },
         reason=" ".join(promotion.decision.reasons),
     )

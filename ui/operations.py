@@ -95,8 +95,10 @@ class TrainingJobs(Protocol):
 @dataclass(frozen=True, slots=True)
 class Operations:
     """``find_swap`` gives how to swap a model into what runs now; None if nothing does.
-    ``min_confidence`` is from where on the service shows a detection."""
+    ``min_confidence`` is from where on the service shows a detection; ``approvers`` is how many
+    different people must approve a candidate."""
 
     jobs: TrainingJobs
     find_swap: Callable[[], Swap | None]
     min_confidence: float = 0.25
+    approvers: int = 1

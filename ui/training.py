@@ -43,6 +43,4 @@ def build_training(
         with gr.Tab("Compare", id="compare"):
             build_compare(guard, jobs, gold, Pictures(images), operations.min_confidence)
         with gr.Tab("Decide", id="decide"):
-            build_decide(
-                guard, units, registry, gold, operations.find_swap, operations.approvers
-            )
+            build_decide(guard, units, registry, gold, operations.find_swap, operations.approvers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -32,7 +33,9 @@ def build_decide(
     aliases: Aliases,
     book: GoldBook,
     find_swap: Callable[[], Swap | None],
+    approvers: int = 1,
 ) -> None:
+    """``approvers`` is how many different people must approve a candidate, at least."""
     look = ticker()
     which = gr.Dropdown(choices=[], label="Candidate", elem_classes="slt-picker")
     stands = area(quiet("Reading …"))
@@ -51,7 +54,7 @@ def build_decide(
     served = area()
     steps = area()
 
-    section = _Decide(units, aliases, book, find_swap)
+    section = _Decide(units, aliases, book, find_swap, approvers)
     buttons = [yes, no, go, back]
     shown = [which, message, stands, served, steps, *buttons]
     look.opened(guard(Permission.SEE_MODELS, section.open), which, [*shown, look], **_HIDDEN)
@@ -84,11 +87,13 @@ class _Decide:
         aliases: Aliases,
         book: GoldBook,
         find_swap: Callable[[], Swap | None],
+        approvers: int = 1,
     ) -> None:
         self._units = units
         self._aliases = aliases
         self._book = book
         self._find_swap = find_swap
+        self._approvers = approvers
 
     def open(self, person: Person, version: str | None) -> list[Any]:
         return [*self.show(person, version), tick(live=False)]
@@ -100,7 +105,7 @@ class _Decide:
         except LoopError as error:
             return [gr.skip(), sorry(error), *[gr.skip()] * 3, *_buttons(None, can_go_back=False)]
         version, menu = _menu(measured, version)
-        promotion = _latest(promotions, version)
+        promotion = self._as_asked_for(_latest(promotions, version))
         stands = quiet("No candidate has been measured yet. Measure one under Compare.")
         if promotion is not None:
             stands = verdict(promotion, person.pseudonym) + scores(promotion)
@@ -115,7 +120,11 @@ class _Decide:
             stands,
             heading("In service", f"champion: {now}; the one before: {before}"),
             heading("History") + history(promotions, person.pseudonym),
-            *_buttons(promotion if may else None, can_go_back=may and previous is not None),
+            *_buttons(
+                promotion if may else None,
+                person.pseudonym,
+                can_go_back=may and previous is not None,
+            ),
         ]
 
     def approve(self, person: Person, version: str | None, reason: str) -> list[Any]:
@@ -164,11 +173,22 @@ class _Decide:
                 actor=person.acting(Permission.DECIDE),
                 reason=_given(reason),
                 refuse=refuse,
+                approvers=self._approvers,
             )
         except LoopError as error:
             return [*self.show(person, version, sorry(error)), gr.skip()]
-        text = notice("good", f"Version {version} is {decided.state}.")
+        if missing := decided.approvals_missing:
+            others = "One other person" if missing == 1 else f"{missing} other people"
+            text = notice("good", f"You have approved it. {others} must approve it too.")
+        else:
+            text = notice("good", f"Version {version} is {decided.state}.")
         return [*self.show(person, version, text), ""]
+
+    def _as_asked_for(self, promotion: Promotion | None) -> Promotion | None:
+        """With as many approvers as settings ask for by now, if that is more."""
+        if promotion is None or promotion.approvers >= self._approvers:
+            return promotion
+        return replace(promotion, approvers=self._approvers)
 
     def _measured(self) -> list[Candidate]:
         return [each for each in self._book.candidates() if each.promotion is not None]
@@ -225,8 +245,10 @@ def _latest(promotions: list[Promotion], version: str | None) -> Promotion | Non
     return next((each for each in promotions if each.candidate.version == version), None)
 
 
-def _buttons(promotion: Promotion | None, *, can_go_back: bool) -> list[Any]:
-    """Approve, refuse, promote, roll back: each as the state allows it."""
+def _buttons(promotion: Promotion | None, viewer: str = "", *, can_go_back: bool) -> list[Any]:
+    """Approve, refuse, promote, roll back: each as the state allows it. Nobody approves twice."""
     state = promotion.state if promotion else None
-    allowed = (state in _MAY_DECIDE, state in _MAY_DECIDE, state in _MAY_PROMOTE, can_go_back)
+    again = promotion is not None and viewer in promotion.approved_by
+    may_decide = state in _MAY_DECIDE
+    allowed = (may_decide and not again, may_decide, state in _MAY_PROMOTE, can_go_back)
     return [gr.Button(interactive=each) for each in allowed]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
-from loop.promotions import Promotion, PromotionState, Verdict
+from loop.promotions import APPROVED_BY_ONE, Promotion, PromotionState, Verdict
+from ui.gate_panel import gate_panel
 from ui.gold_book import Candidate
 from ui.training_html import Cell, difference, heading, notice, score, table, when, who
 
@@ -31,14 +32,15 @@ def label(candidate: Candidate) -> str:
 
 
 def verdict(promotion: Promotion, viewer: str) -> str:
-    """The gate's word and its reasons, and what people made of it; ``viewer`` is a pseudonym."""
-    tone, said = _VERDICTS[promotion.decision.verdict]
-    state = _STATES[promotion.state]
-    if promotion.decided_by:
-        state += f" Decided by {who(promotion.decided_by, viewer)}: “{promotion.reason}”"
+    """The gate's word, its reasons and what they rest on, and what people made of it; ``viewer`` is
+    a pseudonym."""
+    decision = promotion.decision
+    tone, said = _VERDICTS[decision.verdict]
     return (
         f'<div class="slt-verdict slt-{tone}" role="status"><p class="slt-verdict-word">{said}</p>'
-        f"{_list(promotion.decision.reasons)}</div>" + notice("info", state)
+        f"{_list(decision.reasons)}</div>"
+        + notice("info", _stands(promotion, viewer))
+        + (gate_panel(decision.gate) if decision.gate else "")
     )
 
 
@@ -78,6 +80,26 @@ def history(promotions: list[Promotion], viewer: str) -> str:
     rows = [row for promotion in promotions for row in _steps(promotion, viewer)]
     empty = "No model has been measured against a champion yet."
     return table(headers, rows, text_columns=range(6), empty=empty)
+
+
+def _stands(promotion: Promotion, viewer: str) -> str:
+    """Where it stands, with what each person who approved or refused it wrote."""
+    state = _STATES[promotion.state]
+    if missing := promotion.approvals_missing:
+        needed = promotion.approvers
+        people = "a person to approve or refuse it"
+        if needed > 1:
+            more = f", {missing} more" if missing < needed else ""
+            people = f"{needed} different people to approve it{more}, or for one to refuse it"
+        state = f"It waits for {people}."
+    words = [
+        f"Approved by {who(step['by'], viewer)}: “{step['reason']}”"
+        for step in promotion.history
+        if step["state"] in (APPROVED_BY_ONE, PromotionState.APPROVED)
+    ]
+    if promotion.decided_by and promotion.state is PromotionState.REFUSED:
+        words.append(f"Refused by {who(promotion.decided_by, viewer)}: “{promotion.reason}”")
+    return " ".join([state, *words])
 
 
 def _steps(promotion: Promotion, viewer: str) -> list[list[str | Cell]]:

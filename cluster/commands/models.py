@@ -9,14 +9,18 @@ from typing import Annotated, Any
 import typer
 
 from cluster import registering
+from cluster.commands import labels
+from cluster.commands.gate_tables import show_check, show_gate
 from cluster.console import out, print_json, print_table, progress, when
 from cluster.context import JsonOption, engineer, running_swap, settings_of, settings_to_read
+from detector.formats import ExportFormat
 from loop import promoting
-from loop.errors import InvalidInput
+from loop.errors import InvalidInput, NotFound
 from loop.events import Actor, Role
 from loop.promotions import GoldScore, Promotion
 from store.model_registry import open_model_registry
 from store.unit_of_work import open_units_of_work
+from train.gate_check import recompute
 from train.gold import measure_again, propose_promotion
 
 group = typer.Typer(help="Register, compare, approve, promote, roll back.", no_args_is_help=True)
@@ -31,6 +35,7 @@ ByOption = Annotated[
 
 
 def add_to(app: typer.Typer) -> None:
+    labels.add_to(group)
     app.add_typer(group, name="models")
 
 
@@ -87,6 +92,7 @@ def show(context: typer.Context, version: VersionArgument, json: JsonOption = Fa
         "aliases": list(found.aliases),
         "run_id": found.run_id,
         "classes": list(registry.classes_of(ref)),
+        "exports": found.exports,
         "tags": dict(found.tags),
         "registered": found.created_at,
         "promotion": _promotion_dict(promotion),
@@ -104,6 +110,9 @@ def register(
     alias: Annotated[str, typer.Option(help="champion (only the first) or candidate.")] = (
         promoting.CANDIDATE
     ),
+    export: Annotated[
+        list[ExportFormat] | None, typer.Option(help="Export to it as well; repeatable.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Bring weights from outside into the registry; their classes become this home's."""
@@ -119,6 +128,7 @@ def register(
             alias=alias,
             actor=engineer(settings),
             swap=running_swap(settings),
+            exports=export or (),
         )
     if json:
         print_json({**ref.as_dict(), "alias": alias})
@@ -130,7 +140,10 @@ def register(
 def compare(
     context: typer.Context, version: VersionArgument = "candidate", json: JsonOption = False
 ) -> None:
-    """Measure a version and the champion on the frozen gold set, and say what the rule says."""
+    """Measure a version and the champion on the frozen gold set, for the gate's verdict.
+
+    Each new pair uses up a share of what the gold set can tell: see models gate.
+    """
     settings = settings_of(context)
     ref = open_model_registry(settings).resolve(version)
     with progress("Measuring on the gold set") as step:
@@ -149,7 +162,11 @@ def measure(
     versions: Annotated[list[str], typer.Argument(metavar="VERSION…", help="Versions or aliases.")],
     json: JsonOption = False,
 ) -> None:
-    """Measure versions on the frozen gold set and keep what they see there; no one is proposed."""
+    """Measure versions on the frozen gold set and keep what they see there; none is proposed.
+
+    There is no verdict, and none of the gold set is used up. Whoever picks the candidate to propose
+    by these scores uses it up all the same, without a count.
+    """
     settings = settings_of(context)
     registry = open_model_registry(settings)
     refs = [registry.resolve(version) for version in versions]
@@ -162,6 +179,39 @@ def measure(
 
 
 @group.command()
+def gate(
+    context: typer.Context,
+    version: VersionArgument = "candidate",
+    again: Annotated[
+        bool,
+        typer.Option("--recompute", help="Compute the verdict again from the kept detections."),
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """What the verdict on a version rests on; with --recompute, whether it comes out the same."""
+    settings = settings_to_read(context)
+    ref = open_model_registry(settings).resolve(version)
+    with open_units_of_work(settings)() as uow:
+        promotion = uow.promotions.find(ref.name, ref.version)
+    if promotion is None:
+        raise NotFound(
+            f"Version {ref.version} has not been measured on the gold set.",
+            hint=f"secondlook models compare {ref.version}",
+        )
+    if not again:
+        if json:
+            print_json(_promotion_dict(promotion))
+        else:
+            show_gate(promotion)
+        return
+    with progress("Computing the verdict again"):
+        check = recompute(settings, promotion)
+    show_check(promotion, check, json=json)
+    if not check.agrees:
+        raise typer.Exit(1)
+
+
+@group.command()
 def approve(
     context: typer.Context,
     version: VersionArgument = "candidate",
@@ -170,7 +220,7 @@ def approve(
     refuse: Annotated[bool, typer.Option("--refuse", help="Refuse it instead.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """A person's decision on a measured candidate."""
+    """A person's decision on a measured candidate; of several people where settings ask for it."""
     settings = settings_of(context)
     promotion = promoting.approve(
         open_units_of_work(settings),
@@ -178,11 +228,18 @@ def approve(
         actor=Actor(by or settings.actor, Role.ENGINEER),
         reason=reason,
         refuse=refuse,
+        approvers=settings.approvers,
     )
     if json:
         print_json(_promotion_dict(promotion))
-    else:
-        out.print(f"Version {promotion.candidate.version} is {promotion.state}.")
+        return
+    out.print(f"Version {promotion.candidate.version} is {promotion.state}.")
+    if promotion.approvals_missing:
+        who = ", ".join(promotion.approved_by)
+        out.print(
+            f"Approved by {who}: {promotion.approvals_missing} more of {promotion.approvers} "
+            "people must."
+        )
 
 
 @group.command()
@@ -240,7 +297,7 @@ def _show_decision(promotion: Promotion, json: bool) -> None:
         return
     scores = [("candidate", promotion.candidate_score), ("champion", promotion.champion_score)]
     _show_scores([(role, score) for role, score in scores if score is not None])
-    out.print(f"Verdict: {promotion.decision.verdict}. {' '.join(promotion.decision.reasons)}")
+    show_gate(promotion)
     out.print(
         f'Decide: secondlook models approve {promotion.candidate.version} --reason "…" [--refuse]'
     )
@@ -267,14 +324,17 @@ def _show_scores(scores: Sequence[tuple[str, GoldScore]]) -> None:
 def _promotion_dict(promotion: Promotion | None) -> dict[str, Any] | None:
     if promotion is None:
         return None
-    champion = promotion.champion_score
+    champion, decision = promotion.champion_score, promotion.decision
     return {
         "id": promotion.id,
         "state": promotion.state.value,
-        "verdict": promotion.decision.verdict.value,
-        "reasons": list(promotion.decision.reasons),
+        "verdict": decision.verdict.value,
+        "reasons": list(decision.reasons),
+        "gate": decision.gate.as_dict() if decision.gate else None,
         "candidate": promotion.candidate_score.as_dict(),
         "champion": champion.as_dict() if champion else None,
+        "approvers": promotion.approvers,
+        "approved_by": list(promotion.approved_by),
         "decided_by": promotion.decided_by,
         "reason": promotion.reason,
         "history": [dict(step) for step in promotion.history],

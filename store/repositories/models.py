@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import RowMapping, and_, desc, select, update
 
 from loop.errors import Conflict, NotFound
+from loop.gate_record import GateRecord
 from loop.predictions import ModelRef
 from loop.promotions import Decision, GoldScore, Promotion, PromotionState, Verdict
 from loop.snapshots import Manifest, SnapshotRecord
@@ -87,7 +88,7 @@ def _snapshot(row: RowMapping) -> SnapshotRecord:
 
 
 def _promotion_document(promotion: Promotion) -> dict[str, Any]:
-    score = promotion.champion_score
+    score, gate = promotion.champion_score, promotion.decision.gate
     return {
         "candidate": promotion.candidate.as_dict(),
         "champion": promotion.champion.as_dict() if promotion.champion else None,
@@ -95,6 +96,8 @@ def _promotion_document(promotion: Promotion) -> dict[str, Any]:
         "champion_score": score.as_dict() if score else None,
         "verdict": promotion.decision.verdict.value,
         "reasons": list(promotion.decision.reasons),
+        "gate": gate.as_dict() if gate else None,
+        "approvers": promotion.approvers,
         "state": promotion.state.value,
         "decided_by": promotion.decided_by,
         "reason": promotion.reason,
@@ -105,16 +108,24 @@ def _promotion_document(promotion: Promotion) -> dict[str, Any]:
 def _promotion(row: RowMapping) -> Promotion:
     document = row["document"]
     champion, score = document["champion"], document["champion_score"]
+    # Records of the rule that compared two scores have neither gate nor approvers.
+    gate = document.get("gate")
+    decision = Decision(
+        Verdict(document["verdict"]),
+        tuple(document["reasons"]),
+        GateRecord.from_dict(gate) if gate else None,
+    )
     return Promotion(
         id=row["id"],
         candidate=ModelRef.from_dict(document["candidate"]),
         champion=ModelRef.from_dict(champion) if champion else None,
         candidate_score=GoldScore.from_dict(document["candidate_score"]),
         champion_score=GoldScore.from_dict(score) if score else None,
-        decision=Decision(Verdict(document["verdict"]), tuple(document["reasons"])),
+        decision=decision,
         state=PromotionState(document["state"]),
         created_at=row["created_at"],
         decided_by=document["decided_by"],
         reason=document["reason"],
         history=tuple(document["history"]),
+        approvers=document.get("approvers", 1),
     )

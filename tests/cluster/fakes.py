@@ -25,10 +25,20 @@ class FakeRegistry:
         self.registered: list[Path] = []
 
     def register(
-        self, weights: Path, *, classes: ClassList, run_id: str | None, tags: Mapping[str, str]
+        self,
+        weights: Path,
+        *,
+        classes: ClassList,
+        run_id: str | None,
+        tags: Mapping[str, str],
+        exports: Mapping[str, Path],
+        refused: Mapping[str, str],
     ) -> ModelRef:
         self.registered.append(weights)
         return model(str(len(self.registered)))
+
+    def exports_of(self, ref: ModelRef) -> dict[str, str]:
+        return {}
 
     def find_alias(self, alias: str) -> ModelRef | None:
         return self.aliases.get(alias)

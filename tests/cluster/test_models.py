@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from store.unit_of_work import open_units_of_work
 from tests.cluster.fakes import CLASSES, FakeRegistry, FakeService, model, proposal
 
 ENGINEER = Actor("engineer-1", Role.ENGINEER)
+SECOND_ENGINEER = Actor("engineer-2", Role.ENGINEER)
 
 
 @pytest.fixture
@@ -29,11 +31,17 @@ def events(settings: Settings) -> list[tuple[str, Outcome]]:
     return [(entry.event.type, entry.event.outcome) for entry in log.tail(100)]
 
 
-def propose(units: UnitsOfWork, candidate: str, champion: str | None, **options: Verdict) -> None:
+def propose(
+    units: UnitsOfWork,
+    candidate: str,
+    champion: str | None,
+    *,
+    approvers: int = 1,
+    **options: Verdict,
+) -> None:
+    proposed = proposal(model(candidate), model(champion) if champion else None, **options)
     with units() as uow:
-        uow.promotions.add(
-            proposal(model(candidate), model(champion) if champion else None, **options)
-        )
+        uow.promotions.add(replace(proposed, approvers=approvers))
         uow.record(Event("gate.decided", Actor("gate", Role.SYSTEM), {}))
         uow.commit()
 
@@ -175,6 +183,48 @@ def test_overruling_the_gate_is_on_record(settings: Settings, units: UnitsOfWork
     (approval,) = open_audit_log(settings).tail(1)
     assert approval.event.details["overrules_the_gate"] is True
     assert approval.event.reason == "the gold set is too old"
+
+
+def test_two_people_approve_where_two_must(settings: Settings, units: UnitsOfWork) -> None:
+    registry = FakeRegistry(champion=model("1"), candidate=model("2"))
+    propose(units, "2", "1", approvers=2)
+    once = promoting.approve(units, model("2"), actor=ENGINEER, reason="better")
+    assert once.approvals_missing == 1
+    with pytest.raises(Conflict, match="not approved"):
+        promoting.promote(units, registry, model("2"), actor=ENGINEER, swap=None)
+    with pytest.raises(Conflict, match="approved this already"):
+        promoting.approve(units, model("2"), actor=ENGINEER, reason="really better")
+    promoting.approve(units, model("2"), actor=SECOND_ENGINEER, reason="I agree")
+    promoting.promote(units, registry, model("2"), actor=ENGINEER, swap=None)
+    assert registry.aliases["champion"] == model("2")
+    log = open_audit_log(settings)
+    log.verify()
+    approvals = [
+        (entry.event.type, entry.event.actor.pseudonym, entry.event.details["approvals"])
+        for entry in log.tail(100)
+        if entry.event.type.startswith("promotion.approved")
+    ]
+    assert approvals == [
+        ("promotion.approved_by_one", "engineer-1", 1),
+        ("promotion.approved", "engineer-2", 2),
+    ]
+
+
+def test_what_one_approved_another_can_refuse(units: UnitsOfWork) -> None:
+    propose(units, "2", "1", approvers=2)
+    promoting.approve(units, model("2"), actor=ENGINEER, reason="better")
+    refused = promoting.approve(
+        units, model("2"), actor=SECOND_ENGINEER, reason="misses rods", refuse=True
+    )
+    assert refused.state is PromotionState.REFUSED
+    with pytest.raises(Conflict):
+        promoting.approve(units, model("2"), actor=SECOND_ENGINEER, reason="or not")
+
+
+def test_settings_can_ask_for_more_people_after_the_proposal(units: UnitsOfWork) -> None:
+    propose(units, "2", "1")
+    once = promoting.approve(units, model("2"), actor=ENGINEER, reason="better", approvers=2)
+    assert (once.state, once.approvals_missing) == (PromotionState.PROPOSED, 1)
 
 
 def test_rolling_back_swaps_champion_and_previous(settings: Settings, units: UnitsOfWork) -> None:

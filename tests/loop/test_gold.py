@@ -19,11 +19,13 @@ from loop.gold import (
     read_gold,
 )
 from loop.intake import NewImage, TrueBox, add_truth
+from loop.predictions import ModelRef
 from tests.fakes import FakeDatabase, FakeImageStore
 from tests.strategies import CLASSES, class_ids, model_refs
 
 ENGINEER = Actor("engineer-1", Role.ENGINEER)
 GOLD = "d" * 64
+MODEL = ModelRef("detector", "1", "a" * 64)
 
 edges = st.floats(0, 500, allow_nan=False)
 boxes = st.builds(
@@ -102,9 +104,24 @@ def test_what_is_no_record_is_refused(data: bytes) -> None:
 
 @given(model_refs)
 def test_a_record_of_a_later_schema_is_refused(model: object) -> None:
-    raw = json.loads(seen(model).to_json()) | {"schema": 2}
-    with pytest.raises(BrokenRecord, match="schema 2"):
+    raw = json.loads(seen(model).to_json()) | {"schema": 3}
+    with pytest.raises(BrokenRecord, match="schema 3"):
         GoldDetections.from_json(json.dumps(raw))
+
+
+def test_a_record_without_groups_takes_each_image_by_itself() -> None:
+    before = seen(MODEL, ([box(0)], [box(0)]), ([box(0)], []))
+    raw = json.loads(before.to_json()) | {"schema": 1}
+    del raw["groups"]
+    again = GoldDetections.from_json(json.dumps(raw))
+    assert (again.groups, again.grouping) == ((), (0, 1))
+
+
+def test_groups_come_back_from_the_record_and_belong_to_its_digest() -> None:
+    alone = seen(MODEL, ([box(0)], []), ([box(0)], []))
+    together = replace(alone, groups=(0, 0))
+    assert GoldDetections.from_json(together.to_json()).grouping == (0, 0)
+    assert together.sha256 != alone.sha256
 
 
 def test_a_record_lies_below_the_gold_set_s_digest() -> None:

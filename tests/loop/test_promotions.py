@@ -10,20 +10,18 @@ from hypothesis import strategies as st
 from loop.errors import Conflict, InvalidInput
 from loop.predictions import ModelRef
 from loop.promotions import (
+    APPROVED_BY_ONE,
     Decision,
-    GateSettings,
     GoldScore,
     Promotion,
     PromotionState,
     Verdict,
-    decide,
 )
 from tests.strategies import not_finite
 
 OLD, NEW = (ModelRef("detector", version, version * 64) for version in ("1", "2"))
 CHAMPION = GoldScore(OLD, 0.6, 0.4, {"cell": 0.5, "rod": 0.3}, 40, "a" * 64)
 BETTER = GoldScore(NEW, 0.8, 0.5, {"cell": 0.6, "rod": 0.4}, 40, "a" * 64)
-SETTINGS = GateSettings()
 
 S = PromotionState
 STEPS = {
@@ -39,48 +37,6 @@ STEPS = {
 def _promotion(state: PromotionState) -> Promotion:
     decision = Decision(Verdict.PROMOTE, ("It is better.",))
     return Promotion("p", NEW, OLD, BETTER, CHAMPION, decision, state, "2026-01-02")
-
-
-@pytest.mark.parametrize(
-    ("champion", "candidate", "settings", "verdict"),
-    [
-        (CHAMPION, BETTER, SETTINGS, Verdict.PROMOTE),
-        (CHAMPION, replace(BETTER, map50_95=0.4), SETTINGS, Verdict.REFUSE),
-        (CHAMPION, replace(BETTER, map50_95=0.39), SETTINGS, Verdict.REFUSE),
-        (CHAMPION, BETTER, GateSettings(min_gain=0.2), Verdict.REFUSE),
-        (CHAMPION, BETTER, GateSettings(min_gain=0.05), Verdict.PROMOTE),
-        (CHAMPION, replace(BETTER, per_class={"cell": 0.9, "rod": 0.19}), SETTINGS, Verdict.REFUSE),
-        (
-            CHAMPION,
-            replace(BETTER, per_class={"cell": 0.9, "rod": 0.21}),
-            SETTINGS,
-            Verdict.PROMOTE,
-        ),
-        (CHAMPION, replace(BETTER, per_class={"cell": 0.9}), SETTINGS, Verdict.REFUSE),
-        (CHAMPION, replace(BETTER, images=9), SETTINGS, Verdict.NOT_ENOUGH_EVIDENCE),
-        (CHAMPION, replace(BETTER, images=10), SETTINGS, Verdict.PROMOTE),
-        (None, BETTER, SETTINGS, Verdict.PROMOTE),
-        (None, replace(BETTER, map50_95=0.0), SETTINGS, Verdict.REFUSE),
-        (None, replace(BETTER, images=9), SETTINGS, Verdict.NOT_ENOUGH_EVIDENCE),
-    ],
-)
-def test_the_rule_decides_and_says_why(
-    champion: GoldScore | None, candidate: GoldScore, settings: GateSettings, verdict: Verdict
-) -> None:
-    decision = decide(champion, candidate, settings)
-    assert decision.verdict is verdict
-    assert all(decision.reasons)
-    assert decision.reasons
-
-
-def test_the_class_that_loses_too_much_is_named() -> None:
-    candidate = replace(BETTER, per_class={"cell": 0.9, "rod": 0.1})
-    assert "rod loses 0.200 AP50-95." in decide(CHAMPION, candidate, SETTINGS).reasons
-
-
-def test_scores_on_different_gold_sets_are_not_compared() -> None:
-    with pytest.raises(Conflict, match="different gold sets"):
-        decide(CHAMPION, replace(BETTER, gold_sha256="b" * 64), SETTINGS)
 
 
 @given(st.sampled_from(("map50", "map50_95", "cell")), not_finite | st.sampled_from((-0.1, 1.1)))
@@ -118,3 +74,41 @@ def test_the_person_who_decided_stays_known_after_the_swap() -> None:
     promoted = failed.moved_to(S.PROMOTED, by="system", reason="swapped", at="3")
     assert (promoted.decided_by, promoted.reason) == ("eva", "better")
     assert [step["state"] for step in promoted.history] == ["approved", "failed", "promoted"]
+
+
+def _approved(promotion: Promotion, by: str, approvers: int = 1) -> Promotion:
+    return promotion.approved(by=by, reason="good", at="1", approvers=approvers)
+
+
+def test_one_approval_is_enough_where_no_more_are_asked_for() -> None:
+    approved = _approved(_promotion(S.PROPOSED), "eva")
+    assert (approved.state, approved.approved_by) == (S.APPROVED, ("eva",))
+
+
+def test_two_different_people_approve_where_two_are_asked_for() -> None:
+    proposed = replace(_promotion(S.PROPOSED), approvers=2)
+    assert proposed.approvals_missing == 2
+    once = _approved(proposed, "eva")
+    assert (once.state, once.approvals_missing, once.decided_by) == (S.PROPOSED, 1, "")
+    assert once.history[-1]["state"] == APPROVED_BY_ONE
+    with pytest.raises(Conflict, match="eva has approved this already"):
+        _approved(once, "eva")
+    twice = _approved(once, "otto")
+    assert (twice.state, twice.approvals_missing) == (S.APPROVED, 0)
+    assert (twice.approved_by, twice.decided_by) == (("eva", "otto"), "otto")
+    with pytest.raises(Conflict, match="approved cannot become approved"):
+        _approved(twice, "ada")
+
+
+def test_more_people_can_be_asked_for_after_the_proposal_and_not_fewer() -> None:
+    once = _approved(_promotion(S.PROPOSED), "eva", approvers=3)
+    assert (once.state, once.approvals_missing) == (S.PROPOSED, 2)
+    assert _approved(once, "otto", approvers=1).state is S.PROPOSED
+
+
+def test_one_refusal_refuses_what_somebody_has_approved() -> None:
+    once = _approved(replace(_promotion(S.PROPOSED), approvers=2), "eva")
+    refused = once.moved_to(S.REFUSED, by="otto", reason="misses rods", at="2")
+    assert (refused.state, refused.decided_by) == (S.REFUSED, "otto")
+    with pytest.raises(Conflict):
+        _approved(refused, "ada")

@@ -26,9 +26,7 @@ scores = st.floats(0, 1)
 
 
 def test_the_row_of_a_fold_says_what_it_was_trained_on(tmp_path: Path) -> None:
-    task = FoldTask(
-        2, "run", tmp_path, (1, 2, 3), (4,), small_spec(tmp_path), tmp_path
-    )
+    task = FoldTask(2, "run", tmp_path, (1, 2, 3), (4,), small_spec(tmp_path), tmp_path)
     metrics = {"map50": 0.5, "map50_95": 0.25, "precision": 0.75, "recall": 0.125}
     result = FoldResult(metrics, epochs=12, best_epoch=10, seconds=31.5, history=())
     row = row_of(FoldOutcome(task, result, Path("media/fold_2")))
@@ -48,9 +46,7 @@ def test_one_fold_has_no_spread() -> None:
 
 def test_a_class_is_averaged_over_the_folds_that_show_it(tmp_path: Path) -> None:
     def outcome(fold: int, per_class: ClassScores) -> FoldOutcome:
-        task = FoldTask(
-            fold, "run", tmp_path, (1,), (2,), small_spec(tmp_path), tmp_path
-        )
+        task = FoldTask(fold, "run", tmp_path, (1,), (2,), small_spec(tmp_path), tmp_path)
         return FoldOutcome(task, FoldResult({}, 1, 1, 1.0, (), per_class), tmp_path)
 
     found = class_spread(

@@ -377,7 +377,7 @@ class TestDecide:
         *shown, typed = section.approve(ENGINEER, "2", "fewer rods are missed")
         assert "You have approved it. One other person must approve it too." in shown[1]
         assert typed == ""
-        assert "2 different people to approve it, 1 more, or one to refuse it" in shown[2]
+        assert "2 different people to approve it, 1 more, or for one to refuse it" in shown[2]
         assert "Approved by quiet-otter (you): “fewer rods are missed”" in shown[2]
         assert "approved by one" in shown[4]
         assert enabled(*shown[-4:]) == [False, True, False, False]
@@ -395,7 +395,7 @@ class TestDecide:
         made = database(promotion("2", "1"))
         book = GoldBook(made.units, self.registry(), FakeTracking())
         section = _Decide(made.units, self.registry(), book, no_swap, 2)
-        assert "2 different people to approve it" in section.show(ENGINEER, "2")[2]
+        assert "2 different people to approve it, or for one" in section.show(ENGINEER, "2")[2]
         *shown, _ = section.approve(ENGINEER, "2", "good")
         assert "One other person" in shown[1]
 
