@@ -23,7 +23,7 @@ from store.tracking import Tracking
 from train.fold_job import FoldOutcome, run_fold
 from train.fold_worker import FoldJob
 from train.lost_sessions import resume_hint
-from train.params import Params
+from train.params import Params, Precision
 from train.results import FoldRow, row_of
 from train.run_record import RunRecord
 from train.session_folds import SessionFolds, Watch
@@ -109,6 +109,7 @@ def training(
     with opened(plan, context, parent=parent, resume=resume or None) as session:
         verb = "goes on with" if session.resumed else "starts from"
         console.print(f"Training {verb} {session.base.note}.", highlight=False, markup=False)
+        _warn_of_precision(context.params)
         folds = SessionFolds(plan, context, session, watch, job)
         try:
             with _disk_errors():
@@ -154,6 +155,15 @@ def _close(session: OpenSession, folds: SessionFolds, error: BaseException) -> N
             console.print(hint, highlight=False, markup=False)
         if isinstance(error, LoopError):
             error.recorded = True
+
+
+def _warn_of_precision(params: Params) -> None:
+    if params.PRECISION is Precision.BF16 and not params.GPUS_PER_FOLD:
+        from train.precision import precision_warning  # imports torch
+
+        warning = precision_warning(params.PRECISION, "cpu")
+        if warning:
+            console.print(warning, style="yellow", highlight=False, markup=False)
 
 
 def _check(plan: Plan, context: Context) -> None:
