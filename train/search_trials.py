@@ -81,8 +81,13 @@ def read_trials(
 
 
 def trial_runs(tracking: Tracking, search_run: str) -> dict[int, RunInfo]:
-    """The run of each trial that has begun, by its number: the newest one of each."""
-    found = [run for run in tracking.child_runs(search_run) if TRIAL_TAG in run.tags]
+    """The run of each trial that has begun, by its number: the newest one of each.
+
+    MLflow has a run before it has its params: until then, or if its process died in between, it
+    has not begun.
+    """
+    runs = tracking.child_runs(search_run)
+    found = [run for run in runs if TRIAL_TAG in run.tags and run.params]
     by_number = {int(run.tags[TRIAL_TAG]): run for run in found}  # oldest first: the last stays
     return dict(sorted(by_number.items()))
 
