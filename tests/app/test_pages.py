@@ -86,7 +86,7 @@ def test_an_uploaded_image_waits_at_the_desk(app: App, sign_in: SignIn, tmp_path
     page.get_by_role("tab", name="Upload", exact=True).click()
     page.get_by_test_id("upload-files").set_input_files(files)
     page.get_by_role("button", name="Upload 2 images").click()
-    page.get_by_text("2 boxes").first.wait_for()
+    page.get_by_text("2 boxes").nth(1).wait_for()  # of the second image
     with app.units() as uow:
         waiting = uow.cases.waiting(CaseState.FIRST)
     assert len(waiting) == 2

@@ -273,7 +273,8 @@ def test_folds_outlive_their_workers_and_trainers(place: Place, rng: random.Rand
         if "loop.resumed_after_epoch" in run.tags
     ]
     assert resumed
-    assert len(killer.killed) >= 12
+    # Not all that were planned: a fold may be at its end before its last one.
+    assert len(killer.killed) >= 10
     say(f"{len(killer.killed)} rounds in {time.monotonic() - started:.0f} s: {killer.killed}")
 
 
