@@ -119,7 +119,8 @@ def test_the_readme_lists_every_command() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     block = re.search(r"<!-- commands -->\n(.*?)<!-- /commands -->", readme, re.DOTALL)
     assert block is not None
-    listed = set(re.findall(r"^    secondlook ([a-z-]+(?: [a-z-]+)?)", block.group(1), re.MULTILINE))
+    command = r"^    secondlook ([a-z-]+(?: [a-z-]+)?)"
+    listed = set(re.findall(command, block.group(1), re.MULTILINE))
     assert listed == {" ".join(path) for path in ALL_COMMANDS}
 
 
