@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from detector.ultralytics_env import prepare
 from loop.errors import LoopError, TrainingFailed
 from store.snapshot_files import open_snapshot
+from train.params import Precision
 from train.training import ClassScores, EpochReport, TrainResult, TrainSpec
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class FoldResult:
     """``metrics`` are those of the best model; ``history`` has an entry an epoch, with its number.
 
     ``seconds`` is the time its workers spent, lost epochs included as far as they were kept.
-    ``per_class`` is as in `TrainResult`.
+    ``precision`` and ``per_class`` are as in `TrainResult`.
     """
 
     metrics: Mapping[str, float]
@@ -70,6 +71,7 @@ class FoldResult:
     seconds: float
     history: tuple[Mapping[str, float], ...]
     per_class: ClassScores = field(default_factory=dict)
+    precision: str = Precision.FP32
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ class FoldState:
             seconds=round(self.seconds, 2),
             history=tuple(self.history),
             per_class=self.result["per_class"],
+            precision=self.result["precision"],
         )
 
 
@@ -196,6 +199,7 @@ class _Fold:
             "metrics": dict(trained.metrics),
             "epochs": trained.epochs,
             "best_epoch": trained.best_epoch,
+            "precision": trained.precision.value,
             "per_class": {name: dict(scores) for name, scores in trained.per_class.items()},
         }
         files = [trained.best, self._folder / "results.csv"]

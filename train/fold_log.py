@@ -69,10 +69,11 @@ class FoldLog:
         return True
 
     def end(self, result: FoldResult, classes: ClassList) -> None:
-        """Log the rest, and the scores of the best model. Raises `Unavailable`."""
+        """Log the rest, the best model's scores, and the precision. Raises `Unavailable`."""
         self._read()
         self._log_epochs()
         self._samples.follow(at_once=True)
+        self._tracking.set_tags(self._run_id, {"loop.precision": result.precision})
         if self._tracking.metric_steps(self._run_id, "best_epoch"):
             return
         best = {f"best_{name}": value for name, value in result.metrics.items()}

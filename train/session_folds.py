@@ -185,6 +185,7 @@ class SessionFolds:
                 "metrics": dict(outcome.result.metrics),
                 "epochs": outcome.result.epochs,
                 "seconds": outcome.result.seconds,
+                "precision": outcome.result.precision,
             }
             log.end(outcome.result, self._context.snapshot.classes)
             self._context.tracking.log_file(task.run_id, outcome.folder / "results.csv")

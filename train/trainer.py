@@ -19,6 +19,7 @@ from store.snapshot_files import Snapshot
 from train.checkpoints import read_state
 from train.decoded import DecodedImages
 from train.detections_file import DETECTIONS_FILE, write_detections
+from train.params import Precision
 from train.precision import computes_in_bf16, has_bf16
 from train.scores import per_class, renamed
 from train.training import EpochReport, TrainResult, TrainSpec
@@ -84,6 +85,7 @@ class _Run:
         self._finished = state is not None and _is_finished(state, spec)
         # Ultralytics takes bf16 on GPUs that have it; elsewhere the trainer does.
         bf16 = computes_in_bf16(spec.precision, spec.device)
+        self._precision = Precision.BF16 if bf16 else Precision.FP32
         by_ultralytics = bf16 and spec.device != "cpu" and has_bf16(spec.device)
         try:
             self._trainer = YoloTrainer(
@@ -120,6 +122,7 @@ class _Run:
             metrics=renamed(trainer.metrics),
             epochs=trainer.epoch + 1,
             best_epoch=trainer.best_epoch,
+            precision=self._precision,
             per_class=(
                 per_class(trainer.validator.metrics, self._snapshot.classes) if validated else {}
             ),

@@ -72,8 +72,9 @@ class TrainResult:
 
     ``epochs`` were trained; the best model is from ``best_epoch`` (from 1). ``per_class`` has the
     `CLASS_SCORES` of each class that the validation images show, by its name. ``detections`` is
-    what ``best`` saw on them (`train.detections_file`). Without validation images ``metrics`` and
-    ``per_class`` are empty and there are no ``detections``.
+    what ``best`` saw on them (`train.detections_file`). ``precision`` is ``fp32`` or ``bf16``: what
+    ``auto`` came to on this hardware. Without validation images ``metrics`` and ``per_class`` are
+    empty and there are no ``detections``.
     """
 
     best: Path
@@ -81,5 +82,6 @@ class TrainResult:
     metrics: Mapping[str, float]
     epochs: int
     best_epoch: int
+    precision: Precision
     per_class: ClassScores = field(default_factory=dict)
     detections: Path | None = None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from loop.errors import TrainingFailed
 from train.fold_job import FoldFailure, FoldResult, FoldTask, Keep, run_fold
+from train.params import Precision
 from train.training import EpochReport, TrainResult
 
 EPOCH_S = 0.2
@@ -50,4 +51,4 @@ def _train(
         finished = epoch == spec.epochs
         on_epoch(EpochReport(epoch, spec.epochs, metrics, weights, best, results, finished))
     scores = {"map50": 0.5, "map50_95": 0.25, "precision": 0.5, "recall": 0.5}
-    return TrainResult(best, weights, scores, spec.epochs, spec.epochs)
+    return TrainResult(best, weights, scores, spec.epochs, spec.epochs, Precision.FP32)

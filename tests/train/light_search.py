@@ -19,7 +19,7 @@ from loop.errors import TrainingFailed
 from loop.snapshots import Labels
 from store.settings import load_settings
 from train.fold_job import FoldFailure, FoldResult, FoldTask, Keep, run_fold
-from train.params import load_params
+from train.params import Precision, load_params
 from train.search import resume_search, start_search
 from train.stage import run_stage
 from train.training import EpochReport, TrainResult
@@ -57,7 +57,7 @@ def _train(
         on_epoch(EpochReport(epoch, spec.epochs, scores, weights, best, results, finished))
     end = score(lr0, spec.epochs)
     scores = {"map50": end, "map50_95": end + task.fold / 1000, "precision": 0.5, "recall": 0.5}
-    return TrainResult(best, weights, scores, spec.epochs, spec.epochs)
+    return TrainResult(best, weights, scores, spec.epochs, spec.epochs, Precision.FP32)
 
 
 def main(trials: int, run: str | None) -> None:

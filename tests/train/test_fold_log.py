@@ -77,7 +77,8 @@ def test_a_driver_that_takes_over_logs_the_rest(
     log.end(RESULT, CLASSES)
     assert tracking.metric_steps(task.run_id, "loss") == [1, 2, 3]
     assert tracking.metric_steps(task.run_id, "best_map50") == [3]
-    assert tracking.run(task.run_id).tags["loop.resumed_after_epoch"] == "2"
+    tags = tracking.run(task.run_id).tags
+    assert (tags["loop.resumed_after_epoch"], tags["loop.precision"]) == ("2", "fp32")
     assert log.resumed == 1
 
 

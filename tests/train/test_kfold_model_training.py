@@ -110,10 +110,14 @@ def _check_mlflow(place: Place, summary: dict[str, Any]) -> None:
     assert set(averaged) == {name for fold in summary["per_class"] for name in fold["scores"]}
     artifacts = Path(parent.artifact_uri.removeprefix("file://"))
     assert {path.name for path in artifacts.iterdir()} >= {
+        "confusion_matrix.json",
         "kfold_results.csv",
-        "plots.html",
         "model",
+        "out_of_fold.parquet",
+        "plots.html",
+        "precision_recall.csv",
     }
+    assert "loop.publishing_failed" not in parent.tags
     *children, refit = [tracking.run(run_id) for run_id in tracking.children(parent.run_id)]
     _check_refit(refit, summary)
     assert [child.tags["loop.fold"] for child in children] == ["0", "1"]
@@ -124,6 +128,7 @@ def _check_mlflow(place: Place, summary: dict[str, Any]) -> None:
         assert child.tags["loop.folds_sha256"] == summary["folds_sha256"]
         assert {"loop.dvc_rev", "loop.git_commit", "loop.base_weights_sha256"} <= set(child.tags)
         assert child.tags["loop.seed"] == "0"
+        assert child.tags["loop.precision"] in ("fp32", "bf16")
         assert child.metrics["epoch"] == EPOCHS
         assert tracking.metric_steps(child.run_id, "map50") == [1, 2]
         own = summary["per_class"][int(child.tags["loop.fold"])]["scores"]
