@@ -59,7 +59,10 @@ def promote(
     swap: Swap | None,
 ) -> Promotion:
     """Make an approved candidate the champion: swap it into the running service, then move the
-    aliases. If the service does not take it, the old champion serves on and this is on record."""
+    aliases. If the service does not take it, the old champion serves on and this is on record.
+
+    Raises `Conflict` unless it is approved, and was compared with the champion of this moment.
+    """
     require(actor, Permission.DECIDE)
     with units() as uow:
         promotion = _measured(uow.promotions.find(ref.name, ref.version), ref)
@@ -71,6 +74,7 @@ def promote(
                 else "secondlook models list shows where each one stands.",
             )
         before = registry.find_alias(CHAMPION)
+        _check_compared(promotion, ref, before)
         uow.record(_event("promotion.started", actor, ref, promotion, before, Outcome.INTENDED))
         uow.commit()
     try:
@@ -158,6 +162,19 @@ def _measured(promotion: Promotion | None, ref: ModelRef) -> Promotion:
             "secondlook import … --gold).",
         )
     return promotion
+
+
+def _check_compared(promotion: Promotion, ref: ModelRef, champion: ModelRef | None) -> None:
+    """The gate spoke of another champion, and so did whoever approved it."""
+    if champion not in (promotion.champion, ref):
+        with_it = (
+            f"with version {promotion.champion.version}" if promotion.champion else "with none"
+        )
+        now_is = f"version {champion.version}" if champion else "none"
+        raise Conflict(
+            f"Version {ref.version} was compared {with_it}, but the champion now is {now_is}.",
+            hint=f"Compare it again: secondlook models compare {ref.version}.",
+        )
 
 
 def _end(

@@ -8,7 +8,7 @@ import pytest
 from cluster import registering
 from loop import promoting
 from loop.errors import Conflict, InvalidInput, NotFound, Unavailable
-from loop.events import Actor, Event, Outcome, Role
+from loop.events import Actor, Event, Outcome, Role, new_id, now
 from loop.ports import UnitsOfWork
 from loop.promotions import PromotionState, Verdict
 from store.audit_log import open_audit_log
@@ -41,7 +41,7 @@ def propose(
 ) -> None:
     proposed = proposal(model(candidate), model(champion) if champion else None, **options)
     with units() as uow:
-        uow.promotions.add(replace(proposed, approvers=approvers))
+        uow.promotions.add(replace(proposed, id=new_id(), created_at=now(), approvers=approvers))
         uow.record(Event("gate.decided", Actor("gate", Role.SYSTEM), {}))
         uow.commit()
 
@@ -149,6 +149,25 @@ def test_a_failed_promotion_can_be_tried_again(units: UnitsOfWork) -> None:
         promoting.promote(units, registry, model("2"), actor=ENGINEER, swap=broken.swap)  # type: ignore[arg-type]
     promoting.promote(units, registry, model("2"), actor=ENGINEER, swap=None)  # type: ignore[arg-type]
     assert registry.aliases["champion"] == model("2")
+
+
+def test_a_candidate_that_was_compared_with_another_champion_is_compared_again(
+    units: UnitsOfWork,
+) -> None:
+    registry = FakeRegistry(champion=model("3"), candidate=model("2"))
+    service = FakeService(model("3"))
+    propose(units, "2", "1")
+    promoting.approve(units, model("2"), actor=ENGINEER, reason="better")
+    with pytest.raises(
+        Conflict, match=r"compared with version 1, but .* now is version 3"
+    ) as caught:
+        promoting.promote(units, registry, model("2"), actor=ENGINEER, swap=service.swap)  # type: ignore[arg-type]
+    assert "models compare 2" in caught.value.hint
+    assert service.serving == model("3")
+    propose(units, "2", "3")
+    promoting.approve(units, model("2"), actor=ENGINEER, reason="better than that one too")
+    promoting.promote(units, registry, model("2"), actor=ENGINEER, swap=service.swap)  # type: ignore[arg-type]
+    assert service.serving == model("2")
 
 
 def test_nothing_is_promoted_without_a_person(units: UnitsOfWork) -> None:
