@@ -61,6 +61,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         environment.delenv("MLFLOW_TRACKING_URI", raising=False)
         environment.setenv("SECONDLOOK_API_PORT", str(free_port()))
         environment.setenv("SECONDLOOK_MIN_CONFIDENCE", "0.1")
+        environment.setenv("SECONDLOOK_API_OPEN_ON_LOOPBACK", "true")
         settings = load_settings(home)
         models = register_models(settings, home)
         context = ray.init(
