@@ -243,9 +243,10 @@ def test_behind_a_proxy_only_a_key_comes_in(cluster: Cluster) -> None:
             assert (refusal.status_code, refusal.json()["error"]["code"]) == (401, "no_key")
         assert client.get("/healthz", headers=forwarded).status_code == 200
         keyed = {**forwarded, "authorization": f"Bearer {text}"}
-        seen = []
-        for path in ("/v1/detect", "/v1/images", "/v1/images"):
-            seen.append(client.post(path, content=picture(90, 60, seed=9), headers=keyed))
+        seen = [
+            client.post(path, content=picture(90, 60, seed=9), headers=keyed)
+            for path in ("/v1/detect", "/v1/images", "/v1/images")
+        ]
     assert [each.status_code for each in seen] == [403, 200, 429]
     assert int(seen[2].headers["retry-after"]) > 0
 
