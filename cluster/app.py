@@ -19,6 +19,7 @@ from cluster.training_jobs import open_training_jobs
 from loop.errors import LoopError
 from store.image_files import open_image_store
 from store.model_registry import open_model_registry
+from store.own_key import api_headers
 from store.settings import Settings, load_settings
 from store.tracking import Tracking, open_tracking
 from store.unit_of_work import open_units_of_work
@@ -41,8 +42,10 @@ def open_app(settings: Settings) -> Iterator[FastAPI]:
     units, tracking = open_units_of_work(settings), open_tracking(settings)
     threading.Thread(target=_warm_up, args=(tracking,), daemon=True).start()
     # The API is on this machine or next to it: no proxy for the internet in between.
-    url = settings.api_url
-    with httpx.Client(base_url=url, trust_env=False, timeout=_API_SECONDS) as client:
+    url, headers = settings.api_url, api_headers(settings)
+    with httpx.Client(
+        base_url=url, trust_env=False, timeout=_API_SECONDS, headers=headers
+    ) as client:
         parts = Parts(
             units=units,
             images=open_image_store(settings),
@@ -60,7 +63,7 @@ def open_app(settings: Settings) -> Iterator[FastAPI]:
         )
         outside = Outside(
             open_bulk_imports(settings),
-            httpx.AsyncClient(base_url=url, trust_env=False, timeout=_API_SECONDS),
+            httpx.AsyncClient(base_url=url, trust_env=False, timeout=_API_SECONDS, headers=headers),
         )
         yield build_app(settings, parts, outside)
 

@@ -47,6 +47,15 @@ def settings_to_read(context: typer.Context) -> Settings:
     return load_settings(demo)
 
 
+def demo_settings(settings: Settings) -> Settings:
+    """Of the demo's home below that of ``settings``, where programs on this machine need no API
+    key, unless ``SECONDLOOK_API_OPEN_ON_LOOPBACK`` says otherwise."""
+    settings = load_settings(settings.home / DEMO_HOME)
+    if "api_open_on_loopback" in settings.model_fields_set:
+        return settings
+    return settings.model_copy(update={"api_open_on_loopback": True})
+
+
 def engineer(settings: Settings) -> Actor:
     """Whoever types the command, by the pseudonym in ``SECONDLOOK_ACTOR``."""
     return Actor(settings.actor, Role.ENGINEER)

@@ -50,6 +50,7 @@ from serve.release import deploy, wait_until_served
 from store.audit_log import open_audit_log
 from store.image_files import open_image_store
 from store.model_registry import open_model_registry
+from store.own_key import api_headers, ensure_own_key
 from store.pseudonyms import open_subject_pseudonyms
 from store.settings import Settings
 from store.tracking import open_tracking
@@ -125,8 +126,8 @@ class _Turn:
         first = self.train_first_model()
         with self._service(first) as ray:
             with self._step("detect", "3/8 Sending new images to the service") as step:
-                before = self._score(post_images(settings.api_url, "/v1/detect", self._gold, step))
-                answers = post_images(settings.api_url, "/v1/images", self.new, step)
+                before = self._score(post_images(settings, "/v1/detect", self._gold, step))
+                answers = post_images(settings, "/v1/images", self.new, step)
             with self._step("review", "4/8 First and second reviews") as step:
                 second_reviews = self._review(answers, step)
             with self._step("snapshot", "5/8 Freezing a snapshot under DVC", bar=False):
@@ -137,7 +138,7 @@ class _Turn:
             with self._step("promote", "7/8 Approving, promoting, swapping the model"):
                 self._promote(ray)
             with self._step("measure", "8/8 Detecting the gold images again") as step:
-                answers_after = post_images(settings.api_url, "/v1/detect", self._gold, step)
+                answers_after = post_images(settings, "/v1/detect", self._gold, step)
                 after = self._score(answers_after)
         self._seconds["total"] = round(time.monotonic() - started, 1)
         log = open_audit_log(settings)
@@ -196,8 +197,10 @@ class _Turn:
     def _service(self, model: ModelRef) -> Iterator[LocalRay]:
         with local_ray(self._settings, free_port(self._settings.host)) as ray:
             with self._step("serve", "Starting Ray Serve", bar=False):
+                ensure_own_key(self._settings, self._units)
                 deploy(self._settings, ray.dashboard_url, model)
-                wait_until_served(self._settings.api_url, model, SWAP_SECONDS)
+                headers = api_headers(self._settings)
+                wait_until_served(self._settings.api_url, model, SWAP_SECONDS, headers)
             yield ray
 
     def _review(self, answers: Sequence[Answer], step: Any) -> int:
@@ -289,4 +292,4 @@ def fill_queue(settings: Settings, images: Sequence[DemoImage]) -> None:
     """Send generated images to the running service, so that the app has something to review."""
     if images:
         with progress("Sending generated images") as step:
-            post_images(settings.api_url, "/v1/images", images, step)
+            post_images(settings, "/v1/images", images, step)

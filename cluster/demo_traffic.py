@@ -13,6 +13,8 @@ from cluster.demo_data import DemoImage
 from loop.agreement import LabelledBox
 from loop.boxes import Box
 from loop.errors import Unavailable
+from store.own_key import api_headers
+from store.settings import Settings
 
 # Enough to fill a batch on two cores.
 _CLIENTS = 4
@@ -39,12 +41,17 @@ class Answer:
         return str(self.body["model"]["version"])
 
 
-def post_images(api_url: str, path: str, images: Sequence[DemoImage], step: Step) -> list[Answer]:
+def post_images(
+    settings: Settings, path: str, images: Sequence[DemoImage], step: Step
+) -> list[Answer]:
     """POST every image to ``path``, a few at a time; answers come in the order of ``images``.
 
     Raises `Unavailable` with the service's own words if one is refused.
     """
-    with httpx.Client(base_url=api_url, timeout=_TIMEOUT_SECONDS) as client:
+    headers = api_headers(settings)
+    with httpx.Client(
+        base_url=settings.api_url, timeout=_TIMEOUT_SECONDS, headers=headers
+    ) as client:
 
         def post(image: DemoImage) -> Answer:
             response = client.post(

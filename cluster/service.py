@@ -7,6 +7,7 @@ from loop.predictions import ModelRef
 from loop.promoting import CHAMPION, Swap
 from serve.release import swap, wait_until_served
 from store.model_registry import open_model_registry
+from store.own_key import api_headers
 from store.settings import Settings
 
 # A replica on a busy CPU loads and tries a model in seconds; fetching large weights takes longer.
@@ -21,7 +22,7 @@ def service_swap(settings: Settings, dashboard_url: str, api_url: str) -> Swap:
         champion = open_model_registry(settings).find_alias(CHAMPION)
         swap(settings, dashboard_url, model)
         try:
-            wait_until_served(api_url, model, SWAP_SECONDS)
+            wait_until_served(api_url, model, SWAP_SECONDS, api_headers(settings))
         except LoopError:
             swap(settings, dashboard_url, champion)
             raise

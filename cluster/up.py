@@ -24,6 +24,7 @@ from loop.invitations import Invitations
 from loop.predictions import ModelRef
 from serve.release import deploy, wait_until_served
 from store.model_registry import open_model_registry
+from store.own_key import api_headers, ensure_own_key
 from store.settings import Settings
 from store.tracking import open_tracking
 from store.unit_of_work import open_units_of_work
@@ -81,7 +82,9 @@ class _Parts:
     def start(self) -> None:
         settings = self._settings
         self._say(f"Home: {settings.home}")
-        jobs = open_training_jobs(settings, open_units_of_work(settings))
+        units = open_units_of_work(settings)
+        ensure_own_key(settings, units)  # for the app, and for what is typed on this machine
+        jobs = open_training_jobs(settings, units)
         jobs.end()  # what trains on a Ray that is gone
         open_tracking(settings).prepare()
         self._champion = open_model_registry(settings).find_alias("champion")
@@ -98,7 +101,8 @@ class _Parts:
         self._say("Starting the detector …")
         deploy(settings, ray.dashboard_url, self._champion)
         self._note(ray)
-        wait_until_served(settings.api_url, self._champion, _START_SECONDS)
+        headers = api_headers(settings)
+        wait_until_served(settings.api_url, self._champion, _START_SECONDS, headers)
         self._wait_for("the reviewers' app", self._ui_url)
         if self._children[0].name == "mlflow":
             self._wait_for("MLflow", self._mlflow_url)

@@ -16,7 +16,9 @@
     │   └── StaleLease          the lease on the case was lost in the meantime
     ├── NotSignedIn             nobody is signed in, or not any more (HTTP 401)
     │   └── SignInRefused       whoever wants to sign in is not let in (HTTP 401)
+    ├── InvalidKey              no API key, or one that is not accepted (HTTP 401)
     ├── NotAllowed              the actor's role does not permit it (HTTP 403)
+    ├── RateLimited             more requests than the API key is good for (HTTP 429)
     ├── NoModel                 no model is in service yet (HTTP 503)
     ├── Unavailable             a part that is needed does not answer (HTTP 503)
     ├── NotEnoughData           too few images, subjects or examples to go on
@@ -130,6 +132,19 @@ class StaleLease(Conflict):
 class NotAllowed(LoopError):
     code = "not_allowed"
     http_status = 403
+
+
+class InvalidKey(LoopError):
+    code = "invalid_key"
+    http_status = 401
+
+
+class RateLimited(LoopError):
+    """Whoever raises it says when to try again."""
+
+    code = "rate_limited"
+    http_status = 429
+    retry_after_seconds = 1.0
 
 
 class NoModel(LoopError):

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from loop.accounts import Account, Failures, Invitation, Session
 from loop.agreement import Agreement
+from loop.api_keys import ApiKey
 from loop.cases import Annotation, BlindReview, Case, CaseState, SecondReview, Skip, Source
 from loop.classes import ClassList
 from loop.corrections import Correction
@@ -266,6 +267,20 @@ class SignInFailures(Protocol):
         """Those that are neither younger than ``failed_at`` nor still locked."""
 
 
+class ApiKeys(Protocol):
+    """Noting use is working state: it needs no event."""
+
+    def add(self, key: ApiKey) -> None: ...
+    def update(self, key: ApiKey) -> None: ...
+    def find(self, key_id: str) -> tuple[ApiKey, Account | None] | None:
+        """With its owner, if it has one."""
+
+    def list(self, *, revoked: bool = True) -> list[tuple[ApiKey, Account | None]]:
+        """With their owners, oldest first; those that are ``revoked`` too, or not."""
+
+    def note_use(self, key_id: str, at: str) -> None: ...
+
+
 class Statistics(Protocol):
     """What the work comes to. ``reviewer`` is a pseudonym; without one, everybody's counts."""
 
@@ -342,6 +357,8 @@ class UnitOfWork(Protocol):
     def invitations(self) -> Invitations: ...
     @property
     def sign_in_failures(self) -> SignInFailures: ...
+    @property
+    def api_keys(self) -> ApiKeys: ...
 
     def lock(self) -> None:
         """Be the only writer from here on: what is read after this stays so until the end."""

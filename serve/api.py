@@ -11,11 +11,12 @@ import anyio
 from fastapi import FastAPI, Query, Request, Response
 
 from loop.errors import InvalidInput
-from loop.events import Actor, Role
 from loop.intake import NewImage, queue_image
 from loop.ports import ImageStore, UnitsOfWork
 from serve import schemas
 from serve.errors import documented_errors, install_error_handlers
+from serve.key_middleware import KeyMiddleware, document_keys
+from serve.keys import ClosedGate, Gate
 from serve.metrics import CONTENT_TYPE, Metrics
 from serve.middleware import RequestMiddleware
 from serve.model_slot import no_model
@@ -25,7 +26,6 @@ from store.image_codec import Limits, decode, sanitise
 
 _T = TypeVar("_T")
 
-_ACTOR = Actor("api", Role.SYSTEM)
 # Each decoding image takes three bytes a pixel, several times over: so few at once, and the
 # others wait with no more than the bytes they were sent as.
 _DECODING_AT_ONCE = 4
@@ -44,9 +44,15 @@ class Intake:
 
 
 def build_api(
-    service: DetectionService, intake: Intake, limits: Limits, *, sets_request_id: bool = True
+    service: DetectionService,
+    intake: Intake,
+    limits: Limits,
+    *,
+    keys: Gate | None = None,
+    sets_request_id: bool = True,
 ) -> FastAPI:
-    """The application. ``sets_request_id``: see `RequestMiddleware`."""
+    """The application. ``keys`` decides who comes in: nobody, unless it is given.
+    ``sets_request_id``: see `RequestMiddleware`."""
     api = FastAPI(
         title="Second Look",
         description="Detects objects in images and queues them for review.",
@@ -56,6 +62,9 @@ def build_api(
     metrics = Metrics()
     routes = _Routes(service, intake, limits, metrics)
     install_error_handlers(api)
+    document_keys(api)
+    api.add_middleware(KeyMiddleware, gate=keys or ClosedGate())
+    # The last one is the outermost: it counts what the keys refuse, too.
     api.add_middleware(RequestMiddleware, metrics=metrics, sets_header=sets_request_id)
     body = {"requestBody": _request_body()}
     errors = documented_errors(413, 415, 422, 503)
@@ -125,7 +134,7 @@ class _Routes:
                 new,
                 model=detected.model,
                 detections=detected.detections,
-                actor=_ACTOR,
+                actor=request.state.actor,
                 request_id=request.state.request_id,
             )
         )

@@ -27,6 +27,7 @@ from detector.yolo import load_detector
 from loop.errors import LoopError, Unavailable
 from loop.predictions import ModelRef
 from serve.api import Intake, build_api
+from serve.keys import open_key_gate
 from serve.model_slot import ModelSlot
 from serve.service import Detected, ServiceStatus, furthest_behind
 from store.image_codec import Limits
@@ -125,13 +126,15 @@ class Ingress:
     def __serve_build_asgi_app__(self) -> FastAPI:
         settings = load_settings()
         _log_from(settings)
+        units = open_units_of_work(settings)
         intake = Intake(
-            open_units_of_work(settings),
+            units,
             open_image_store(settings),
             open_subject_pseudonyms(settings).of,
         )
         limits = Limits(settings.max_image_bytes, settings.max_image_pixels)
-        return build_api(_Handle(self._detector), intake, limits, sets_request_id=False)
+        keys = open_key_gate(settings, units)
+        return build_api(_Handle(self._detector), intake, limits, keys=keys, sets_request_id=False)
 
 
 class _Handle:

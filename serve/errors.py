@@ -19,12 +19,15 @@ _log = structlog.get_logger(__name__)
 # Seconds until a client should try again when there is no model or no room.
 _RETRY_AFTER_SECONDS = "5"
 _MEANING = {
+    401: "no API key, or one that is not accepted (`no_key`, `invalid_key`)",
+    403: "the API key does not have the scope (`missing_scope`)",
     409: "the state forbids it (`conflict`)",
     413: "too many bytes or pixels (`too_many_bytes`, `too_many_pixels`)",
     415: "not an image that is accepted (`not_an_image`, `truncated`, `unsupported_type`, "
     "`unsupported_media_type`, `empty`)",
     422: "no or more than one image, or a field that cannot be used (`no_image`, "
     "`too_many_images`, `malformed_form`, `invalid_field`, `validation`)",
+    429: "more requests than the API key is good for (`rate_limited`); Retry-After says how long",
     503: "no model is in service, or it cannot keep up (`no_model`, `busy`, `unavailable`)",
 }
 _ROUTES = "POST /v1/detect, POST /v1/images, GET /v1/model; all are described at /docs."

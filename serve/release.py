@@ -50,8 +50,11 @@ def swap(settings: Settings, dashboard_url: str, model: ModelRef | None) -> None
     deploy(settings, dashboard_url, model)
 
 
-def wait_until_served(api_url: str, model: ModelRef | None, timeout: float) -> None:
+def wait_until_served(
+    api_url: str, model: ModelRef | None, timeout: float, headers: dict[str, str] | None = None
+) -> None:
     """Wait until the API detects with ``model`` (None: until it answers and has none).
+    ``headers`` carry an API key with the scope ``model``.
 
     Raises `Unavailable` with the replica's own reason when it could not load the model, or when
     ``timeout`` seconds have passed.
@@ -59,7 +62,9 @@ def wait_until_served(api_url: str, model: ModelRef | None, timeout: float) -> N
     deadline = time.monotonic() + timeout
     wanted = model.as_dict() if model else None
     seen = "The API did not answer."
-    with httpx.Client(base_url=api_url, timeout=_CALL_SECONDS, trust_env=False) as client:
+    with httpx.Client(
+        base_url=api_url, timeout=_CALL_SECONDS, trust_env=False, headers=headers
+    ) as client:
         while True:
             status = _model_state(client)
             if status is not None and status["wanted"] == wanted:
@@ -117,6 +122,8 @@ def _document(settings: Settings, model: ModelRef | None) -> dict[str, Any]:
 def _environment(settings: Settings) -> dict[str, str]:
     """What `load_settings` needs in a replica, wherever it runs, to come to the same settings."""
     passed_on = (
+        "host",
+        "api_open_on_loopback",
         "storage_url",
         "model_name",
         "min_confidence",
@@ -159,6 +166,11 @@ def _model_state(client: httpx.Client) -> dict[str, Any] | None:
     """The answer of ``GET /v1/model``, or None while the API does not give one."""
     try:
         response = client.get("/v1/model")
+        if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+            raise Unavailable(
+                "The API does not say which model serves: it wants another API key.",
+                hint="secondlook up makes a new one where this home's own was revoked.",
+            )
         state = response.json() if response.status_code == httpx.codes.OK else None
     except (httpx.TransportError, ValueError):
         return None

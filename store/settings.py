@@ -39,6 +39,11 @@ class Settings(BaseSettings):
     mlflow_port: int = 5001
     dashboard_port: int = 8265
 
+    # What the command line and the app send to the API. Empty: the home's own key.
+    api_key: SecretStr = SecretStr("")
+    # Whether programs on this machine need no key, where `host` is a loopback address.
+    api_open_on_loopback: bool = False
+
     model_name: str = "detector"
     # Detections below this are not shown to anyone: the usual floor for a person to look at.
     min_confidence: float = Field(0.25, ge=0, le=1)

@@ -306,6 +306,24 @@ sign_in_failures = Table(
     Column("locked_until", String(32), nullable=False),
 )
 
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("sha256", String(64), nullable=False),
+    Column("label", Text, nullable=False),
+    # Null: it is a service's own.
+    Column("account_id", ForeignKey("accounts.id"), nullable=True, index=True),
+    Column("role", String(16), nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("per_minute", Integer, nullable=True),
+    Column("created_by", Text, nullable=False),
+    Column("created_at", String(32), nullable=False),
+    Column("expires_at", String(32), nullable=True),
+    Column("revoked_at", String(32), nullable=True),
+    Column("last_used_at", String(32), nullable=True),
+)
+
 audit_outbox = Table(
     "audit_outbox",
     metadata,

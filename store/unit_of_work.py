@@ -13,6 +13,7 @@ from loop.events import Event
 from loop.ports import UnitOfWork, UnitsOfWork
 from store.audit_log import AuditLog
 from store.database import migrate, open_engine
+from store.repositories.api_keys import SqlApiKeys
 from store.repositories.desk import (
     SqlBlindReviews,
     SqlDrafts,
@@ -69,6 +70,7 @@ class SqlUnitOfWork:
         self.sessions = SqlSessions(transaction)
         self.invitations = SqlInvitations(transaction)
         self.sign_in_failures = SqlSignInFailures(transaction)
+        self.api_keys = SqlApiKeys(transaction)
 
     def lock(self) -> None:
         self._transaction.lock()

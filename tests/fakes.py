@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from loop import ports
 from loop.accounts import Account, Failures, Invitation, Session, login_key
 from loop.agreement import Agreement, LabelledBox
+from loop.api_keys import ApiKey
 from loop.cases import (
     Annotation,
     BlindReview,
@@ -65,6 +66,7 @@ class Tables:
     submissions: dict[str, Submission] = field(default_factory=dict)
     accounts: dict[str, Account] = field(default_factory=dict)
     invitations: dict[str, Invitation] = field(default_factory=dict)
+    api_keys: dict[str, ApiKey] = field(default_factory=dict)
     # Working state, which may change without an event:
     sessions: dict[str, Session] = field(default_factory=dict)
     sign_in_failures: dict[str, Failures] = field(default_factory=dict)
@@ -75,7 +77,9 @@ class Tables:
         """What must not change without an event."""
         audited = (each.name for each in fields(self) if each.name not in _WORKING_STATE)
         images = {key: replace(image, phash=None) for key, image in self.images.items()}
-        return {name: getattr(self, name) for name in audited} | {"images": images}
+        keys = {key: replace(each, last_used_at=None) for key, each in self.api_keys.items()}
+        tables = {name: getattr(self, name) for name in audited}
+        return tables | {"images": images, "api_keys": keys}
 
     def copy(self) -> Tables:
         return Tables(**{each.name: dict(getattr(self, each.name)) for each in fields(self)})
@@ -121,6 +125,7 @@ class FakeUnitOfWork:
         self.sessions: ports.Sessions = FakeSessions(self._tables)
         self.invitations: ports.Invitations = FakeInvitations(self._tables)
         self.sign_in_failures: ports.SignInFailures = FakeSignInFailures(self._tables)
+        self.api_keys: ports.ApiKeys = FakeApiKeys(self._tables)
 
     def __enter__(self) -> Self:
         return self
@@ -556,6 +561,27 @@ class FakeSignInFailures(_Fake):
         for key, each in list(self._tables.sign_in_failures.items()):
             if each.failed_at <= failed_at and each.locked_until <= now:
                 del self._tables.sign_in_failures[key]
+
+
+class FakeApiKeys(_Fake):
+    def add(self, key: ApiKey) -> None:
+        _insert(self._tables.api_keys, key.id, key)
+
+    def update(self, key: ApiKey) -> None:
+        _get(self._tables.api_keys, key.id)
+        self._tables.api_keys[key.id] = key
+
+    def find(self, key_id: str) -> tuple[ApiKey, Account | None] | None:
+        return next((found for found in self.list() if found[0].id == key_id), None)
+
+    def list(self, *, revoked: bool = True) -> list[tuple[ApiKey, Account | None]]:
+        keys = (key for key in self._tables.api_keys.values() if revoked or not key.revoked_at)
+        keys = sorted(keys, key=lambda key: (key.created_at, key.id))
+        return [(key, self._tables.accounts[key.owner] if key.owner else None) for key in keys]
+
+    def note_use(self, key_id: str, at: str) -> None:
+        key = self._tables.api_keys[key_id]
+        self._tables.api_keys[key_id] = replace(key, last_used_at=at)
 
 
 class FakePasswords:

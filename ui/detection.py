@@ -11,6 +11,8 @@ from loop.errors import Conflict, InvalidImage, InvalidInput, LoopError, TooLarg
 from loop.predictions import Detection, ModelRef
 
 _SECONDS = 60.0
+# What the API says about this app's key: no person who uploads can do anything about it.
+_OURS = {401, 403, 429}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def _silent(url: httpx.URL) -> Unavailable:
 def _refusal(response: httpx.Response) -> LoopError:
     """What the API said, as an error of the same status."""
     kind: type[LoopError] = InvalidInput
-    if response.status_code >= 500:
+    if response.status_code >= 500 or response.status_code in _OURS:
         kind = Unavailable
     for one in (Conflict, TooLarge, InvalidImage):
         if one.http_status == response.status_code:

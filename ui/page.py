@@ -15,7 +15,8 @@ from loop.agreement import AgreementSettings
 from loop.ports import ImageStore, UnitsOfWork
 from store.model_registry import ModelRegistry
 from store.tracking import Tracking
-from ui.guard import guard
+from ui.api_keys import build_api_keys
+from ui.guard import Guard, guard
 from ui.impact import build_impact
 from ui.operations import Operations
 from ui.people import build_people
@@ -103,9 +104,14 @@ def _tabs(parts: Parts, static: str) -> list[_Tab]:
             "people",
             "People",
             Permission.MANAGE_PEOPLE,
-            lambda: build_people(guard, parts.people),
+            lambda: _people(guard, parts.people),
         ),
     ]
+
+
+def _people(guard: Guard, people: People) -> None:
+    build_people(guard, people)
+    build_api_keys(guard, people.api_keys)
 
 
 def _show(tabs: list[_Tab]) -> Callable[[Person], list[Any]]:

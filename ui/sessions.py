@@ -13,6 +13,7 @@ from loop.accounts import Account
 from loop.errors import Misconfigured
 from loop.identities import IdentitySignIn
 from loop.invitations import Invitations, Welcome
+from loop.managing_keys import ManageApiKeys
 from loop.people import ManagePeople
 from loop.ports import PasswordHasher, UnitsOfWork
 from loop.sessions import Clock, Sessions, utc_now
@@ -70,6 +71,7 @@ class People:
     invitations: Invitations
     welcome: Welcome
     manage: ManagePeople
+    api_keys: ManageApiKeys
     welcome_url: Callable[[str], str]
 
     def sign_in(self, login: str, password: str) -> str:
@@ -117,5 +119,6 @@ def open_people(
         invitations,
         Welcome(units, hasher, sessions, invitations, clock),
         ManagePeople(units, hasher, invitations, clock),
+        ManageApiKeys(units, clock),
         settings.welcome_url,
     )

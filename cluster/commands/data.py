@@ -16,6 +16,7 @@ from cluster.running import find_running
 from loop.errors import InvalidInput, Unavailable
 from loop.snapshots import Labels, SnapshotRecord
 from store.formats import Format
+from store.own_key import api_headers
 from store.unit_of_work import open_units_of_work
 
 snapshots = typer.Typer(help="Frozen data sets of annotations.", no_args_is_help=True)
@@ -100,17 +101,21 @@ def detect(
     queue: Annotated[
         bool, typer.Option("--queue", help="Store them and put them up for review.")
     ] = False,
+    key: Annotated[
+        str, typer.Option(help="An API key. Default: SECONDLOOK_API_KEY, or this home's own.")
+    ] = "",
     json: JsonOption = False,
 ) -> None:
     """Send images to the running service and show what it sees."""
     settings = settings_of(context)
     running = find_running(settings)
     api_url = running.api_url if running else settings.api_url
+    headers = {"authorization": f"Bearer {key}"} if key else api_headers(settings)
     answers = []
     for path in images:
         if not path.is_file():
             raise InvalidInput(f"There is no file {path}.")
-        answers.append(_post(f"{api_url}/v1/{'images' if queue else 'detect'}", path))
+        answers.append(_post(f"{api_url}/v1/{'images' if queue else 'detect'}", path, headers))
     if json:
         print_json([{"file": str(p), **a} for p, a in zip(images, answers, strict=True)])
         return
@@ -207,12 +212,12 @@ def diff(
     )
 
 
-def _post(url: str, path: Path) -> dict[str, Any]:
+def _post(url: str, path: Path, headers: dict[str, str]) -> dict[str, Any]:
     try:
         response = httpx.post(
             url,
             content=path.read_bytes(),
-            headers={"Content-Type": "application/octet-stream"},
+            headers={"content-type": "application/octet-stream", **headers},
             timeout=_DETECT_SECONDS,
         )
     except httpx.HTTPError as error:

@@ -8,7 +8,13 @@ from typing import Annotated
 import typer
 
 from cluster.console import out, print_json, print_table
-from cluster.context import DEMO_HOME, JsonOption, settings_of, settings_to_read
+from cluster.context import (
+    DEMO_HOME,
+    JsonOption,
+    demo_settings,
+    settings_of,
+    settings_to_read,
+)
 from cluster.running import end_running
 from store.settings import load_settings
 
@@ -36,7 +42,7 @@ def up(
     if not demo:
         start(settings, say)
         return
-    settings = load_settings(settings.home / DEMO_HOME)
+    settings = demo_settings(settings)
     images = prepare_demo(settings)
     start(settings, say, on_ready=lambda: fill_queue(settings, images))
 
@@ -69,7 +75,7 @@ def demo(context: typer.Context, json: JsonOption = False) -> None:
     from cluster.demo import run_demo
 
     settings = settings_of(context)
-    summary = run_demo(load_settings(settings.home / DEMO_HOME))
+    summary = run_demo(demo_settings(settings))
     if json:
         print_json(summary)
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cluster.commands import tokens
 from cluster.console import out, print_json, print_table, when
 from cluster.context import JsonOption, settings_of, settings_to_read
 from loop.accounts import ASSIGNABLE_ROLES, Account, role_names
@@ -19,6 +20,7 @@ from store.settings import Settings
 from store.unit_of_work import open_units_of_work
 
 group = typer.Typer(help="Who may sign in, and with which roles.", no_args_is_help=True)
+group.add_typer(tokens.group, name="token")
 
 LoginArgument = Annotated[str, typer.Argument(help="What the person types to sign in.")]
 RolesOption = Annotated[
@@ -111,12 +113,12 @@ def roles(
     _show(account, f"{account.login} is now: {', '.join(role_names(account.roles))}.", json)
 
 
-@group.command()
-def token(context: typer.Context, login: LoginArgument, json: JsonOption = False) -> None:
+@tokens.group.command("link")
+def link(context: typer.Context, login: LoginArgument, json: JsonOption = False) -> None:
     """Print a new one-time link that sets a password. The old one and all sessions end at once."""
     settings = settings_of(context)
-    link = _manage(settings).new_link(login, actor=_admin(settings))
-    _show_link(settings, login, link, json)
+    token = _manage(settings).new_link(login, actor=_admin(settings))
+    _show_link(settings, login, token, json)
 
 
 def _manage(settings: Settings) -> ManagePeople:

@@ -27,21 +27,21 @@ class SqlAccounts(Repository):
         row = self._one(select(tables.accounts).where(tables.accounts.c.id == account_id))
         if row is None:
             raise NotFound(f"There is no account {account_id}.")
-        return _account(row)
+        return account_of(row)
 
     def find(self, key: str) -> Account | None:
         row = self._one(select(tables.accounts).where(tables.accounts.c.login_key == key))
-        return _account(row) if row else None
+        return account_of(row) if row else None
 
     def of_subject(self, issuer: str, subject: str) -> Account | None:
         table = tables.accounts
         same = and_(table.c.issuer == issuer, table.c.subject == subject)
         row = self._one(select(table).where(same))
-        return _account(row) if row else None
+        return account_of(row) if row else None
 
     def list(self) -> list[Account]:
         rows = self._all(select(tables.accounts).order_by(tables.accounts.c.login_key))
-        return [_account(row) for row in rows]
+        return [account_of(row) for row in rows]
 
     def count(self) -> int:
         return self._count(tables.accounts)
@@ -58,7 +58,7 @@ class SqlSessions(Repository):
         row = self._one(query.where(session.c.token_sha256 == token_sha256))
         if row is None:
             return None
-        return Session(**{column.name: row[column] for column in session.columns}), _account(row)
+        return Session(**{column.name: row[column] for column in session.columns}), account_of(row)
 
     def note_use(self, token_sha256: str, at: str) -> None:
         table = tables.sessions
@@ -150,17 +150,19 @@ def _columns(account: Account) -> dict[str, Any]:
     }
 
 
-def _account(row: RowMapping) -> Account:
+def account_of(row: RowMapping) -> Account:
+    """From a row of `tables.accounts`, whatever else was joined to it."""
+    of = tables.accounts.c
     return Account(
-        id=row["id"],
-        login=row["login"],
-        name=row["name"],
-        pseudonym=row["pseudonym"],
-        roles=frozenset(Role(name) for name in row["roles"]),
-        password_hash=row["password_hash"],
-        issuer=row["issuer"] or "",
-        subject=row["subject"] or "",
-        disabled=row["disabled"],
-        created_at=row["created_at"],
-        signed_in_at=row["signed_in_at"],
+        id=row[of.id],
+        login=row[of.login],
+        name=row[of.name],
+        pseudonym=row[of.pseudonym],
+        roles=frozenset(Role(name) for name in row[of.roles]),
+        password_hash=row[of.password_hash],
+        issuer=row[of.issuer] or "",
+        subject=row[of.subject] or "",
+        disabled=row[of.disabled],
+        created_at=row[of.created_at],
+        signed_in_at=row[of.signed_in_at],
     )

@@ -45,7 +45,7 @@ ENGINEER = Actor("engineer-1", Role.ENGINEER)
 @pytest.fixture
 def served(settings: Settings, tmp_path: Path) -> Iterator[tuple[Settings, LocalRay]]:
     """A first champion in service; ports of its own."""
-    settings = settings.model_copy(update={"api_port": free_port()})
+    settings = settings.model_copy(update={"api_port": free_port(), "api_open_on_loopback": True})
     weights = write_checkpoint(
         tmp_path / "first.pt", config_dir=settings.home / "ultralytics", names=CLASSES.names
     )

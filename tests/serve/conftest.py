@@ -10,8 +10,9 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from serve.api import Intake, build_api
+from serve.keys import Gate
 from store.image_codec import Limits
-from tests.serve.fakes import FakeDatabase, FakeImageStore, FakeService
+from tests.serve.fakes import FakeDatabase, FakeImageStore, FakeService, OpenGate
 
 MAX_BYTES = 200_000
 MAX_PIXELS = 120_000
@@ -25,11 +26,14 @@ class World:
     database: FakeDatabase = field(default_factory=FakeDatabase)
     images: FakeImageStore = field(default_factory=FakeImageStore)
 
-    def client(self) -> TestClient:
+    def client(self, keys: Gate | None = None) -> TestClient:
+        """Everybody comes in, unless ``keys`` are given."""
         intake = Intake(
             self.database.units, self.images, lambda subject: f"p-{subject}" if subject else ""
         )
-        api = build_api(self.service, intake, Limits(MAX_BYTES, MAX_PIXELS))
+        api = build_api(
+            self.service, intake, Limits(MAX_BYTES, MAX_PIXELS), keys=keys or OpenGate()
+        )
         return TestClient(api, raise_server_exceptions=False)
 
 

@@ -14,10 +14,14 @@ from pathlib import Path
 import httpx
 import pytest
 
+from loop.api_keys import Scope
 from loop.errors import Unavailable
+from loop.events import Actor, Role
+from loop.managing_keys import ManageApiKeys
 from loop.predictions import ModelRef
 from serve.release import deploy, swap, wait_until_served
 from store.settings import Settings, load_settings
+from store.unit_of_work import open_units_of_work
 from tests.detector.checkpoints import NAMES, write_checkpoint
 from tests.serve.conftest import picture
 
@@ -61,6 +65,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         environment.delenv("MLFLOW_TRACKING_URI", raising=False)
         environment.setenv("SECONDLOOK_API_PORT", str(free_port()))
         environment.setenv("SECONDLOOK_MIN_CONFIDENCE", "0.1")
+        environment.setenv("SECONDLOOK_API_OPEN_ON_LOOPBACK", "true")
         settings = load_settings(home)
         models = register_models(settings, home)
         context = ray.init(
@@ -219,6 +224,31 @@ def test_bad_uploads_get_the_same_errors_through_the_proxy(cluster: Cluster, pat
         response = client.post(path, content=endless(), headers=JPEG)
         assert response.status_code == 413
         assert client.get("/nowhere").json()["error"]["code"] == "not_found"
+
+
+def test_behind_a_proxy_only_a_key_comes_in(cluster: Cluster) -> None:
+    """Loopback is open here, and Serve's own proxy is not taken for one that forwards."""
+    cluster.swap(cluster.one)
+    forwarded = {**JPEG, "x-forwarded-for": "127.0.0.1"}
+    manage = ManageApiKeys(open_units_of_work(cluster.settings))
+    _, text = manage.create("test", [Scope.QUEUE], actor=Actor("admin", Role.ADMIN), per_minute=1)
+
+    def endless() -> Iterator[bytes]:
+        while True:
+            yield b"\xff" * 2**16
+
+    with httpx.Client(base_url=cluster.api, timeout=60) as client:
+        for path in ("/v1/detect", "/v1/images"):
+            refusal = client.post(path, content=endless(), headers=forwarded)
+            assert (refusal.status_code, refusal.json()["error"]["code"]) == (401, "no_key")
+        assert client.get("/healthz", headers=forwarded).status_code == 200
+        keyed = {**forwarded, "authorization": f"Bearer {text}"}
+        seen = [
+            client.post(path, content=picture(90, 60, seed=9), headers=keyed)
+            for path in ("/v1/detect", "/v1/images", "/v1/images")
+        ]
+    assert [each.status_code for each in seen] == [403, 200, 429]
+    assert int(seen[2].headers["retry-after"]) > 0
 
 
 def test_a_request_id_is_given_back_once(cluster: Cluster) -> None:

@@ -190,3 +190,10 @@ def test_waiting_has_an_end(serving: Serving) -> None:
 def test_an_api_that_never_answered_is_named(serving: Serving) -> None:
     with pytest.raises(Unavailable, match="did not answer"):
         wait_until_served(serving([(503, None)]).url, TWO, 0)
+
+
+def test_whose_key_is_not_accepted_does_not_wait(serving: Serving) -> None:
+    api = serving([(401, {"error": {}})])
+    with pytest.raises(Unavailable, match="another API key"):
+        wait_until_served(api.url, TWO, 30, {"authorization": "Bearer sl_old"})
+    assert api.tokens == {"Bearer sl_old"}

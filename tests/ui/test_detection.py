@@ -52,6 +52,8 @@ def test_an_image_is_only_looked_at_when_models_are_compared() -> None:
         (415, InvalidImage),
         (422, InvalidInput),
         (400, InvalidInput),
+        (401, Unavailable),
+        (429, Unavailable),
         (500, Unavailable),
         (503, Unavailable),
     ],
