@@ -16,6 +16,7 @@ from cluster.running import find_running
 from loop.errors import LoopError
 from store.audit_log import open_audit_log
 from store.database import migrate, open_engine
+from store.model_keys import open_model_keys
 from store.model_registry import open_model_registry
 from store.settings import Settings
 
@@ -43,6 +44,7 @@ def examine(settings: Settings) -> list[Finding]:
         *_ports(settings),
         _database(settings),
         _registry(settings),
+        *_model_keys(settings),
     ]
 
 
@@ -144,3 +146,25 @@ def _registry(settings: Settings) -> Finding:
         return Finding("MLflow", error.message, False, error.hint)
     model = f"champion is version {champion.version}" if champion else "no champion yet"
     return Finding("MLflow", f"{settings.tracking.split('@')[-1]}: {model}", True)
+
+
+def _model_keys(settings: Settings) -> list[Finding]:
+    keys = open_model_keys(settings)
+    try:
+        own, trusted = keys.own_fingerprint(), list(keys.trusted())
+    except LoopError as error:
+        return [Finding("Model signing key", error.message, False, error.hint)]
+    if own is None and settings.model_verify_keys:
+        found = "none here: models are only verified"
+    else:
+        found = own or "none yet: made when the first model is registered"
+    exposed = None if own is None else not keys.exposed
+    return [
+        Finding(
+            "Model signing key",
+            found,
+            exposed,
+            f"Other users may read it: chmod -R go= {settings.home / 'keys' / 'models'}",
+        ),
+        Finding("Trusted model keys", ", ".join(trusted) or "none yet"),
+    ]

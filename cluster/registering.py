@@ -11,11 +11,12 @@ from detector.exporting import export_model
 from detector.formats import ExportFormat
 from detector.yolo import load_classes
 from loop.classes import classes_event
-from loop.errors import Conflict, NotFound
+from loop.errors import Conflict, LoopError, NotFound
 from loop.events import Actor, Event, Outcome
 from loop.ports import UnitsOfWork
 from loop.predictions import ModelRef
 from loop.promoting import CHAMPION, Swap, record_model
+from store.model_files import SignatureNote
 from store.model_registry import ModelRegistry
 
 
@@ -78,13 +79,40 @@ def register(
             refused=made.refused,
         )
     registry.set_alias(alias, ref)
+    note = registry.signature_of(ref)
     details = {
         "alias": alias,
         "exports": registry.exports_of(ref),
         "exports_refused": dict(made.refused),
+        "signature": note.as_dict() if note else None,
     }
     record_model(units, "model.registered", actor, ref, details=details)
     if alias == CHAMPION and swap is not None:
         swap(ref)
         record_model(units, "model.served", actor, ref)
     return ref
+
+
+def sign(
+    units: UnitsOfWork, registry: ModelRegistry, ref: ModelRef, *, actor: Actor
+) -> SignatureNote:
+    """Sign a version that has no signature by this installation's key, and put it on record.
+
+    Raises `BrokenRecord` if its files are not those that were registered; nothing is signed then.
+    """
+    before = registry.signature_of(ref)
+    record_model(units, "model.signing", actor, ref, outcome=Outcome.INTENDED)
+    try:
+        signed, made = registry.sign(ref)
+    except LoopError as error:
+        details = {"error": error.message}
+        record_model(units, "model.signed", actor, ref, details, outcome=Outcome.FAILED)
+        raise
+    note = SignatureNote(signed.key, signed.sha256)
+    details = {
+        "signature": note.as_dict(),
+        "replaces": before.as_dict() if made and before else None,
+        "was_signed_already": not made,
+    }
+    record_model(units, "model.signed", actor, ref, details)
+    return note

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detector.ultralytics_env import prepare
+from detector.ultralytics_env import prepare, require_safe_loading
 from loop.classes import ClassList
 from loop.errors import InvalidInput, LoopError, NotFound
 
@@ -59,6 +59,7 @@ def read_checkpoint(weights: Path, config_dir: Path) -> Checkpoint:
     if weights.suffix != ".pt":
         raise InvalidInput(f"{weights} is not a .pt file.", hint="Give an Ultralytics checkpoint.")
     prepare(config_dir)
+    require_safe_loading()
     from ultralytics.nn.tasks import load_checkpoint
 
     try:

@@ -61,6 +61,25 @@ def prepare(config_dir: Path) -> None:
     os.environ["YOLO_CONFIG_DIR"] = str(config_dir.absolute())
 
 
+def require_safe_loading() -> None:
+    """Raises `Misconfigured` unless Ultralytics, now imported, builds known classes only.
+
+    The environment says what was asked for. With a torch that cannot do it, and if it was imported
+    before, Ultralytics runs whatever a ``.pt`` file holds, without a word
+    (`torch_safe_load` of ultralytics/nn/tasks.py, 8.4.190).
+    """
+    import torch
+    from ultralytics.utils import SAFE_LOAD
+
+    if SAFE_LOAD and hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
+        return
+    raise Misconfigured(
+        "Ultralytics would run code from .pt files here: its safe mode is off, or torch has none.",
+        hint="Run `make install` for the pinned versions, and let nothing import ultralytics "
+        "before detector.ultralytics_env.prepare.",
+    )
+
+
 def _settings(folder: Path) -> dict[str, str | bool]:
     integrations = ("clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb")
     messages = ("vscode_msg", "openvino_msg")

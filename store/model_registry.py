@@ -1,9 +1,9 @@
-"""Model versions and their aliases in MLflow's registry; files are checked by their SHA-256."""
+"""Model versions and their aliases in MLflow's registry; their files are signed and checked."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,8 +12,18 @@ from typing import Any
 from loop.classes import ClassList
 from loop.errors import BrokenRecord, InvalidInput, NotFound
 from loop.predictions import ModelRef
-from store.model_files import ModelFiles, export_digests, refusal_tags
+from store.model_cache import VerifiedModel
+from store.model_files import (
+    ModelFiles,
+    SignatureNote,
+    export_digests,
+    refusal_tags,
+    signature_note,
+    signature_tags,
+)
 from store.model_folder import ServingConfig, file_digest
+from store.model_keys import ModelKeys, VerifyKey, open_model_keys
+from store.model_signature import Signed
 from store.settings import Settings
 from store.tracking import EXPERIMENT, Tracking, open_tracking
 
@@ -37,20 +47,30 @@ class ModelVersion:
         """The digest of each exported format: `store.model_folder.folder_digest`."""
         return export_digests(self.tags)
 
+    @property
+    def signature(self) -> SignatureNote | None:
+        """What the registry says of its signature; None for one that has none."""
+        return signature_note(self.tags)
+
 
 class ModelRegistry:
-    """The versions of the model ``name``. What is fetched stays in ``cache``, by digest."""
+    """The versions of the model ``name``. What is fetched stays in ``cache``, a folder a version.
+
+    ``keys`` sign what is registered, and say whose signatures are accepted.
+    """
 
     def __init__(
         self,
         tracking: Tracking,
         cache: Path,
         name: str,
+        keys: ModelKeys,
         serving: ServingConfig = ServingConfig(),  # noqa: B008  # it is frozen
     ) -> None:
         self.name = name
+        self._keys = keys
         self._tracking = tracking
-        self._files = ModelFiles(tracking, cache, serving)
+        self._files = ModelFiles(tracking, cache, serving, keys)
 
     def register(
         self,
@@ -62,7 +82,7 @@ class ModelRegistry:
         exports: Mapping[str, Path] | None = None,
         refused: Mapping[str, str] | None = None,
     ) -> ModelRef:
-        """Keep ``weights`` as the next version, with a folder for each format in ``exports``.
+        """Keep and sign ``weights`` as the next version, with a folder a format in ``exports``.
 
         ``refused`` says of other formats why there is none. The files become artifacts of
         ``run_id``; weights from outside get a run of their own. The version is made when all its
@@ -80,7 +100,9 @@ class ModelRegistry:
         try:
             # Artifacts can be overwritten: those of another version of this run must not be.
             folder = f"{_FOLDER}-{digest[:12]}" if siblings else _FOLDER
-            own_tags = self._files.upload(owner, folder, weights, exports or {}, classes)
+            own_tags = self._files.upload(
+                self.name, owner, folder, weights, digest, exports or {}, classes
+            )
             own_tags |= refusal_tags(refused or {}) | {
                 SHA256_TAG: digest,
                 CLASSES_TAG: json.dumps(list(classes), ensure_ascii=False),
@@ -101,13 +123,61 @@ class ModelRegistry:
         return ModelRef(self.name, str(version.version), digest)
 
     def fetch(self, ref: ModelRef) -> Path:
-        """The weights as a local file. Raises `BrokenRecord` if they no longer match ``ref``."""
-        return self._files.fetch_weights(ref, lambda: self._get_version(ref.version))
+        """The weights as a local file, their signature and digests checked.
+
+        Raises `BrokenRecord` and says what is wrong. The file lies in the cache, where it can
+        change after the check: whoever serves takes `fetch_verified`.
+        """
+        return self._fetch(ref).weights
 
     def fetch_export(self, ref: ModelRef, format: str) -> Path:
-        """The folder of an exported format. Raises `NotFound` if ``ref`` has none, `BrokenRecord`
-        if its files no longer match the digest that they were registered with."""
-        return self._files.fetch_export(ref, format, self._get_version(ref.version))
+        """The folder of an exported format, as `fetch`. Raises `NotFound` if ``ref`` has none."""
+        return self._fetch(ref).export(format)
+
+    def fetch_verified(self, ref: ModelRef, formats: Iterable[str], into: Path) -> dict[str, Path]:
+        """What of ``formats`` the version has, for `detector.loading.open_model`, as copies.
+
+        ``weights`` is the ``.pt`` file. ``into`` is a folder of the caller's own that others cannot
+        write to (`tempfile` makes such) and that may go once the model is open: what was hashed is
+        what was written there. Raises `BrokenRecord`, and `NotFound` if there is none of them.
+        """
+        wanted = tuple(formats)
+        found = self._fetch(ref).copy(wanted, into)
+        if not found:
+            raise NotFound(
+                f"{ref.name} {ref.version} has none of {', '.join(wanted)}.",
+                hint="Name it under EXPORTS in params.yaml before the training.",
+            )
+        return found
+
+    def sign(self, ref: ModelRef) -> tuple[Signed, bool]:
+        """Sign a version that has no signature, or one by another key; its digests are checked.
+
+        Returns the signature, and whether it was made just now. Raises `BrokenRecord` if the files
+        are not those that were registered.
+        """
+        version = self._get_version(ref.version)
+        signed, made = self._files.sign(ref, version)
+        if made:
+            for name, value in signature_tags(signed).items():
+                self._tracking.call(
+                    lambda name=name, value=value: self._client.set_model_version_tag(  # type: ignore[misc]
+                        self.name, ref.version, name, value
+                    )
+                )
+        return signed, made
+
+    def verify(self, ref: ModelRef, key: VerifyKey | None = None) -> Signed:
+        """Check what MLflow has of a version, by ``key`` alone if it is given.
+
+        Raises `BrokenRecord` and says what is wrong.
+        """
+        trusted = {key.fingerprint: key} if key else self._keys.trusted()
+        return self._files.verify(ref, self._get_version(ref.version), trusted)
+
+    def trusts(self, fingerprint: str) -> bool:
+        """Whether signatures by this key are accepted here."""
+        return fingerprint in self._keys.trusted()
 
     def resolve(self, alias_or_version: str) -> ModelRef:
         """The version that an alias or a version number means. Raises `NotFound`."""
@@ -161,6 +231,10 @@ class ModelRegistry:
         """The digest of each exported format, as in `ModelVersion.exports`."""
         return export_digests(self._get_version(ref.version).tags)
 
+    def signature_of(self, ref: ModelRef) -> SignatureNote | None:
+        """As `ModelVersion.signature`."""
+        return signature_note(self._get_version(ref.version).tags)
+
     def classes_of(self, ref: ModelRef) -> ClassList:
         tags = self._get_version(ref.version).tags
         try:
@@ -170,6 +244,9 @@ class ModelRegistry:
                 f"{ref.name} {ref.version} has no list of classes in its tag {CLASSES_TAG}.",
                 hint="Register the weights again: secondlook models register.",
             ) from error
+
+    def _fetch(self, ref: ModelRef) -> VerifiedModel:
+        return self._files.fetch(ref, lambda: self._get_version(ref.version))
 
     @property
     def _client(self) -> Any:
@@ -245,7 +322,11 @@ def open_model_registry(settings: Settings) -> ModelRegistry:
         max_image_pixels=settings.max_image_pixels,
     )
     return ModelRegistry(
-        open_tracking(settings), settings.model_cache, settings.model_name, serving
+        open_tracking(settings),
+        settings.model_cache,
+        settings.model_name,
+        open_model_keys(settings),
+        serving,
     )
 
 

@@ -45,6 +45,10 @@ class Settings(BaseSettings):
     api_open_on_loopback: bool = False
 
     model_name: str = "detector"
+    # PEM files. None: the home makes a key of its own, and trusts that. See store/model_keys.py.
+    model_signing_key: Path | None = None
+    # Public keys, ":" between them, that are trusted instead: what else is signed is not loaded.
+    model_verify_keys: Annotated[tuple[Path, ...], NoDecode] = ()
     # Detections below this are not shown to anyone: the usual floor for a person to look at.
     min_confidence: float = Field(0.25, ge=0, le=1)
     nms_iou: float = Field(0.6, ge=0, le=1)
@@ -121,7 +125,17 @@ class Settings(BaseSettings):
         # Ray and DVC change the working directory of what they start.
         return home.expanduser().absolute()
 
-    @field_validator("workspace", mode="before")
+    @field_validator("model_verify_keys", mode="before")
+    @classmethod
+    def _split(cls, paths: object) -> object:
+        return paths.split(os.pathsep) if isinstance(paths, str) else paths
+
+    @field_validator("model_verify_keys")
+    @classmethod
+    def _absolute_each(cls, paths: tuple[Path, ...]) -> tuple[Path, ...]:
+        return tuple(path.expanduser().absolute() for path in paths if path != Path())
+
+    @field_validator("workspace", "model_signing_key", mode="before")
     @classmethod
     def _absolute_if_any(cls, folder: Path | str | None) -> Path | None:
         return Path(folder).expanduser().absolute() if folder else None
@@ -159,7 +173,7 @@ class Settings(BaseSettings):
 
     @property
     def model_cache(self) -> Path:
-        """Weights fetched from the registry, named by their digest."""
+        """Model versions fetched from the registry, each a folder."""
         return self.home / "models"
 
     @property
@@ -214,11 +228,15 @@ class Settings(BaseSettings):
 
     def environment(self) -> dict[str, str]:
         """Variables that make a child process see the same home, wherever it runs."""
+        keys = {
+            "SECONDLOOK_MODEL_SIGNING_KEY": str(self.model_signing_key or ""),
+            "SECONDLOOK_MODEL_VERIFY_KEYS": os.pathsep.join(map(str, self.model_verify_keys)),
+        }
         return {
             "SECONDLOOK_HOME": str(self.home),
             "SECONDLOOK_DATABASE_URL": self.database,
             "MLFLOW_TRACKING_URI": self.tracking,
-        }
+        } | {name: value for name, value in keys.items() if value}
 
 
 def load_settings(home: Path | None = None) -> Settings:

@@ -40,8 +40,10 @@ def register_candidate(context: Context, plan: Plan, trained: Trained, final: Fi
             refused=exports.refused,
         )
     context.registry.set_alias(CANDIDATE, candidate)
+    note = context.registry.signature_of(candidate)
     details = {
         "alias": CANDIDATE,
+        "signature": note.as_dict() if note else None,
         "final_model": final.as_dict(),
         "exports": context.registry.exports_of(candidate),
         "exports_refused": dict(exports.refused),

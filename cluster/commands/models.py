@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cluster import registering
-from cluster.commands import labels
+from cluster.commands import labels, signatures
 from cluster.commands.gate_tables import show_check, show_gate
 from cluster.console import out, print_json, print_table, progress, when
 from cluster.context import JsonOption, engineer, running_swap, settings_of, settings_to_read
@@ -36,6 +36,7 @@ ByOption = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     labels.add_to(group)
+    signatures.add_to(group)
     app.add_typer(group, name="models")
 
 
@@ -80,7 +81,7 @@ def list_versions(context: typer.Context, json: JsonOption = False) -> None:
 
 @group.command()
 def show(context: typer.Context, version: VersionArgument, json: JsonOption = False) -> None:
-    """One version: its lineage, its measurement on the gold set, its decisions."""
+    """One version: its lineage, its signature, its measurement on the gold set, its decisions."""
     settings = settings_to_read(context)
     registry = open_model_registry(settings)
     ref = registry.resolve(version)
@@ -93,6 +94,7 @@ def show(context: typer.Context, version: VersionArgument, json: JsonOption = Fa
         "run_id": found.run_id,
         "classes": list(registry.classes_of(ref)),
         "exports": found.exports,
+        "signature": signatures.state(registry, found),
         "tags": dict(found.tags),
         "registered": found.created_at,
         "promotion": _promotion_dict(promotion),

@@ -9,6 +9,7 @@ from loop.classes import ClassList
 from loop.errors import NotFound, Unavailable
 from loop.predictions import ModelRef
 from loop.promotions import Decision, GoldScore, Promotion, PromotionState, Verdict
+from store.model_files import SignatureNote
 
 CLASSES = ClassList(("cell", "rod"))
 
@@ -36,6 +37,9 @@ class FakeRegistry:
     ) -> ModelRef:
         self.registered.append(weights)
         return model(str(len(self.registered)))
+
+    def signature_of(self, ref: ModelRef) -> SignatureNote:
+        return SignatureNote("k" * 64, "5" * 64)
 
     def exports_of(self, ref: ModelRef) -> dict[str, str]:
         return {}

@@ -41,7 +41,14 @@ def test_weights_from_outside_bring_their_exports(settings: Settings, tmp_path: 
     assert load_exported(folder, min_confidence=0.25, nms_iou=0.6).classes.names == NAMES
     event = open_audit_log(settings).tail(1)[0].event
     assert event.type == "model.registered"
-    assert event.details == {"alias": "candidate", "exports": digests, "exports_refused": {}}
+    note = registry.signature_of(ref)
+    assert note is not None
+    assert event.details == {
+        "alias": "candidate",
+        "exports": digests,
+        "exports_refused": {},
+        "signature": {"key": note.key, "sha256": note.sha256},
+    }
     arguments = ["--home", str(settings.home), "models", "show", "candidate", "--json"]
     shown = CliRunner().invoke(cli.app, arguments)
     assert json.loads(shown.stdout)["exports"] == digests

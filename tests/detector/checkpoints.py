@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 from detector.ultralytics_env import prepare
@@ -39,4 +40,26 @@ def write_checkpoint(
     model.names = dict(enumerate(names))
     model.task = "detect"
     torch.save({"model": model, "train_args": {"imgsz": 64}, "epoch": -1}, path)
+    return path
+
+
+class _CreatesAFile:
+    """Unpickling this makes a file: what a hostile checkpoint would start with."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.touch, (self.path,))
+
+
+def write_hostile(path: Path, proof: Path, *, archive: bool = True) -> Path:
+    """A ``.pt`` file that makes the file ``proof`` when a free pickle opens it."""
+    import torch
+
+    payload = {"model": _CreatesAFile(proof), "train_args": {"imgsz": 64}}
+    if archive:
+        torch.save(payload, path)
+    else:
+        path.write_bytes(pickle.dumps(payload))
     return path

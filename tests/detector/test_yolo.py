@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import pickle
 import threading
 from pathlib import Path
 
@@ -10,9 +9,9 @@ from PIL import Image
 
 from detector.base import Detector, Pixels, smoke_test
 from detector.yolo import load_classes, load_detector
-from loop.errors import InvalidInput, NotFound
+from loop.errors import InvalidInput, Misconfigured, NotFound
 from loop.predictions import Detection
-from tests.detector.checkpoints import NAMES, write_checkpoint
+from tests.detector.checkpoints import NAMES, write_checkpoint, write_hostile
 
 
 def load(weights: Path, config_dir: Path, min_confidence: float = 0.25) -> Detector:
@@ -102,32 +101,29 @@ def test_several_threads_get_the_boxes_of_one(detector: Detector) -> None:
         assert_same(answers[index], expected)
 
 
-class CreatesAFile:
-    """Unpickling this makes a file: what a hostile checkpoint would start with."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (Path.touch, (self.path,))
-
-
 @pytest.mark.parametrize("archive", [True, False])
 def test_a_pickle_that_would_run_code_is_refused_and_runs_none(
     tmp_path: Path, config_dir: Path, archive: bool
 ) -> None:
-    import torch
-
     weights, proof = tmp_path / "hostile.pt", tmp_path / "executed"
-    payload = {"model": CreatesAFile(proof), "train_args": {"imgsz": 64}}
-    if archive:
-        torch.save(payload, weights)
-    else:
-        weights.write_bytes(pickle.dumps(payload))
+    write_hostile(weights, proof, archive=archive)
     with pytest.raises(InvalidInput) as refusal:
         load(weights, config_dir)
     assert refusal.value.detail_code == "invalid_weights"
     assert refusal.value.hint
+    assert not proof.exists()
+
+
+def test_nothing_is_loaded_by_a_torch_that_cannot_do_it_safely(
+    tmp_path: Path, config_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    weights, proof = tmp_path / "hostile.pt", tmp_path / "executed"
+    write_hostile(weights, proof)
+    monkeypatch.delattr(torch.serialization, "get_unsafe_globals_in_checkpoint")
+    with pytest.raises(Misconfigured, match="would run code"):
+        load(weights, config_dir)
     assert not proof.exists()
 
 

@@ -28,6 +28,7 @@ from detector.yolo import load_detector
 from loop.classes import ClassList
 from loop.predictions import Detection
 from store.image_codec import encode_png
+from store.model_keys import ModelKeys
 from store.model_registry import ModelRegistry
 from store.tracking import Tracking
 from tests.detector.checkpoints import NAMES, write_checkpoint
@@ -58,7 +59,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     weights = write_checkpoint(folder / "tiny.pt", config_dir=config_dir)
     tracking = Tracking(f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts")
     tracking.prepare()
-    registry = ModelRegistry(tracking, folder / "cache", "detector")
+    registry = ModelRegistry(tracking, folder / "cache", "detector", ModelKeys(folder / "keys"))
     exports = export_model(weights, ExportFormat, folder / "exports", config_dir=config_dir)
     for each in (exports.folders, {}):
         registry.register(weights, classes=ClassList(NAMES), run_id=None, tags={}, exports=each)
@@ -121,6 +122,8 @@ def test_mlflow_serves_a_version(home: Home) -> None:
         assert refused.status_code == 400
         assert "InvalidImage" in refused.text
         assert httpx.get(f"{url}/ping", timeout=60).status_code == 200
+    # MLflow opens an embedded version where it lies, and leaves files of its own there.
+    assert home.registry.verify(home.registry.resolve("1")).files
 
 
 @contextmanager
