@@ -6,6 +6,7 @@ import hashlib
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from detector.exporting import export_model
 from detector.formats import ExportFormat
@@ -105,11 +106,11 @@ def sign(
     try:
         signed, made = registry.sign(ref)
     except LoopError as error:
-        details = {"error": error.message}
-        record_model(units, "model.signed", actor, ref, details, outcome=Outcome.FAILED)
+        failure = {"error": error.message}
+        record_model(units, "model.signed", actor, ref, failure, outcome=Outcome.FAILED)
         raise
     note = SignatureNote(signed.key, signed.sha256)
-    details = {
+    details: dict[str, Any] = {
         "signature": note.as_dict(),
         "replaces": before.as_dict() if made and before else None,
         "was_signed_already": not made,

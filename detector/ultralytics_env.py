@@ -75,7 +75,7 @@ def require_safe_loading() -> None:
         return
     raise Misconfigured(
         "Ultralytics would run code from .pt files here: its safe mode is off, or torch has none.",
-        hint="Run `make install` for the pinned versions, and let nothing import ultralytics "
+        hint="Install the pinned versions (make up does), and let nothing import ultralytics "
         "before detector.ultralytics_env.prepare.",
     )
 

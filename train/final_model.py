@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from loop.errors import NotFound
 from train.base_model import CHAMPION, BaseKind
 from train.fold_job import run_fold
 from train.fold_worker import FoldJob
@@ -177,4 +178,12 @@ def _base(context: Context, trained: Trained) -> str:
     tags = trained.record.tags
     if tags["loop.base_kind"] == BaseKind.ARCHITECTURE.value:
         return context.params.ARCHITECTURE
-    return str(context.settings.model_cache / f"{tags['loop.base_weights_sha256']}.pt")
+    digest = tags["loop.base_weights_sha256"]
+    refs = (version.ref for version in context.registry.versions())
+    base = next((ref for ref in refs if ref.digest == digest), None)
+    if base is None:
+        raise NotFound(
+            f"The folds started from the weights {digest[:12]}, which no registered version has.",
+            hint="Restore that version in MLflow, or train again with FINAL_MODEL: best_fold.",
+        )
+    return str(context.registry.fetch(base))

@@ -4,11 +4,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from loop.errors import Unavailable
+from loop.errors import NotFound, Unavailable
+from loop.predictions import ModelRef
 from loop.snapshots import Labels
 from store.audit_log import open_audit_log
 from store.settings import Settings, load_settings
@@ -16,7 +18,7 @@ from store.tracking import RunInfo, open_tracking
 from tests.train.generated import generated_snapshot
 from tests.train.light_job import light_fold
 from tests.train.light_session import OUT, SNAPSHOT, session
-from train.final_model import final_model, refit_epochs, refit_params
+from train.final_model import _base, final_model, refit_epochs, refit_params
 from train.params import FinalModel, Params
 from train.results import FoldRow
 from train.session import Context, Plan, Trained, training
@@ -182,3 +184,21 @@ def _parent(settings: Settings) -> RunInfo:
 def _refits(settings: Settings) -> list[RunInfo]:
     tracking = open_tracking(settings)
     return tracking.runs({"loop.kind": "refit"}, limit=10)
+
+
+def test_a_refit_starts_from_the_folds_base_when_another_is_the_champion(tmp_path: Path) -> None:
+    versions = [ModelRef("detector", str(number), str(number) * 64) for number in (1, 2)]
+    registry = SimpleNamespace(
+        versions=lambda: [SimpleNamespace(ref=ref) for ref in versions],
+        fetch=lambda ref: tmp_path / f"{ref.version}.pt",
+    )
+    context = SimpleNamespace(params=SimpleNamespace(BASE_MODEL="champion"), registry=registry)
+
+    def base(digest: str) -> str:
+        tags = {"loop.base_kind": "champion", "loop.base_weights_sha256": digest}
+        trained = SimpleNamespace(record=SimpleNamespace(tags=tags))
+        return _base(context, trained)  # type: ignore[arg-type]
+
+    assert base("1" * 64) == str(tmp_path / "1.pt")
+    with pytest.raises(NotFound, match="333"):
+        base("3" * 64)
