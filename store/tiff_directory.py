@@ -20,9 +20,10 @@ _NEEDED = frozenset(
     {256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, 320}
     | {322, 323, 324, 325, 332, 338, 339, 347, 529, 530, 531, 532}
 )
-# None, CCITT, LZW, JPEG, deflate (twice), PackBits, Zstandard. Not old-style JPEG (libtiff
-# guesses at it), nor LZMA and others whose streams choose how much memory is set aside for them.
-_COMPRESSIONS = frozenset((1, 2, 3, 4, 5, 7, 8, 32773, 32946, 50000))
+# None, LZW, JPEG, deflate (twice), PackBits, Zstandard. Not fax (libtiff writes a line to stderr
+# for each damaged row, of which there may be millions), nor old-style JPEG (it guesses at that),
+# nor LZMA and others whose streams choose how much memory is set aside for them.
+_COMPRESSIONS = frozenset((1, 5, 7, 8, 32773, 32946, 50000))
 # Bytes of a value by its type, 1 to 12.
 _BYTES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8)
 _TEXT = (1, 2, 6, 7)

@@ -62,7 +62,7 @@ def valid_files() -> dict[str, bytes]:
         "tiff-tiled": tiled_tiff(np.asarray(grey)),
         "tiff-palette": _file("TIFF", palette),
         "tiff-cmyk": _file("TIFF", rgb.convert("CMYK"), compression="tiff_lzw"),
-        "tiff-fax": _file("TIFF", grey.convert("1"), compression="group4"),
+        "tiff-1": _file("TIFF", grey.convert("1"), compression="packbits"),
         "tiff-float": _file("TIFF", grey.convert("F")),
         "tiff-pages": _file("TIFF", rgb, **frames),
         "bmp-24": _file("BMP", rgb),

@@ -88,6 +88,10 @@ def lzma() -> bytes:
     return encoded("TIFF", compression="lzma")
 
 
+def fax_that_fills_the_log() -> bytes:
+    return tiff(TIFF_BASE | {257: 10_000_000, 258: 1, 259: 4}, tail=b"x" * 64)
+
+
 def exif_bomb() -> bytes:
     return tiff({274: 1}, sharing_tags(), b"x" * 4 * MIB)
 
@@ -180,6 +184,7 @@ REFUSED: dict[Callable[[], bytes], str] = {
     a_million_strips: "unsupported_type",
     a_tile_larger_than_memory: "unsupported_type",
     old_style_jpeg: "unsupported_type",
+    fax_that_fills_the_log: "unsupported_type",
     lzma: "unsupported_type",
     png_of_countless_chunks: "unsupported_type",
     png_of_countless_empty_idats: "unsupported_type",
