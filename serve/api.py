@@ -30,6 +30,8 @@ _T = TypeVar("_T")
 # others wait with no more than the bytes they were sent as.
 _DECODING_AT_ONCE = 4
 _LONGEST_FIELD = 128
+# For the description alone: what is longer is refused where form fields are too.
+_SHORT: dict[str, Any] = {"maxLength": _LONGEST_FIELD}
 _IMAGE_TYPES = ("image/*", "application/octet-stream")
 
 
@@ -55,7 +57,10 @@ def build_api(
     ``sets_request_id``: see `RequestMiddleware`."""
     api = FastAPI(
         title="Second Look",
-        description="Detects objects in images and queues them for review.",
+        description="Detects objects in images and queues them for review. A path that does not "
+        "exist is answered with 404, a method that a path does not have with 405 and Allow, in the "
+        "shape of every other error.",
+        responses=documented_errors(500),
         version="1",
         redoc_url=None,
     )
@@ -74,7 +79,10 @@ def build_api(
     api.get("/v1/model", responses=documented_errors(503))(routes.model)
     api.get("/healthz")(routes.healthz)
     api.get("/readyz", responses=documented_errors(503))(routes.readyz)
-    api.get("/metrics", response_class=Response)(routes.metrics)
+    text: dict[int | str, dict[str, Any]] = {
+        200: {"content": {"text/plain": {"schema": {"type": "string"}}}}
+    }
+    api.get("/metrics", response_class=Response, responses=text)(routes.metrics)
     return api
 
 
@@ -104,9 +112,15 @@ class _Routes:
         self,
         request: Request,
         subject: Annotated[
-            str, Query(description="who or what the image shows; stored as a pseudonym")
+            str,
+            Query(
+                description="who or what the image shows; stored as a pseudonym",
+                json_schema_extra=_SHORT,
+            ),
         ] = "",
-        source: Annotated[str, Query(description="where the image comes from")] = "",
+        source: Annotated[
+            str, Query(description="where the image comes from", json_schema_extra=_SHORT)
+        ] = "",
     ) -> schemas.QueuedImage:
         """Detect objects in an image, store it without metadata, and queue it for review.
 

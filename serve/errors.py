@@ -18,6 +18,11 @@ _log = structlog.get_logger(__name__)
 
 # Seconds until a client should try again when there is no model or no room.
 _RETRY_AFTER_SECONDS = "5"
+_RETRY_AFTER = {
+    "description": "seconds until another try makes sense",
+    "required": True,
+    "schema": {"type": "integer", "minimum": 1},
+}
 _MEANING = {
     401: "no API key, or one that is not accepted (`no_key`, `invalid_key`)",
     403: "the API key does not have the scope (`missing_scope`)",
@@ -28,6 +33,7 @@ _MEANING = {
     422: "no or more than one image, or a field that cannot be used (`no_image`, "
     "`too_many_images`, `malformed_form`, `invalid_field`, `validation`)",
     429: "more requests than the API key is good for (`rate_limited`); Retry-After says how long",
+    500: "our failure; the log of the API has more under the request's id (`internal`)",
     503: "no model is in service, or it cannot keep up (`no_model`, `busy`, `unavailable`)",
 }
 _ROUTES = "POST /v1/detect, POST /v1/images, GET /v1/model; all are described at /docs."
@@ -35,10 +41,14 @@ _ROUTES = "POST /v1/detect, POST /v1/images, GET /v1/model; all are described at
 
 def documented_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Entries for FastAPI's ``responses``."""
-    return {
-        status: {"model": ErrorBody, "description": _MEANING[status].capitalize()}
-        for status in statuses
-    }
+    return {status: _documented(status) for status in statuses}
+
+
+def _documented(status: int) -> dict[str, Any]:
+    response: dict[str, Any] = {"model": ErrorBody, "description": _MEANING[status].capitalize()}
+    if status == 503:
+        response["headers"] = {"Retry-After": _RETRY_AFTER}
+    return response
 
 
 def install_error_handlers(api: FastAPI) -> None:

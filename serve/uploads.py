@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+import anyio.lowlevel
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -14,6 +15,9 @@ from loop.errors import InvalidImage, InvalidInput, TooLarge
 # Boundaries, part headers and the text fields of a multipart body, on top of the image.
 _MULTIPART_OVERHEAD_BYTES = 64 * 1024
 _MULTIPART_FIELD_BYTES = 1024
+# The parser looks at each line break in Python, some seconds for a body that is nothing else:
+# in between, other requests get their turn.
+_PARSED_AT_ONCE_BYTES = 256 * 1024
 _NAMES = ("subject", "source")
 _HOW = "Send the image as the raw body (Content-Type: image/jpeg) or as multipart field `image`."
 
@@ -53,7 +57,9 @@ async def _read_form(request: Request, max_bytes: int) -> Upload:
     body = await _read_limited(request, max_bytes + _MULTIPART_OVERHEAD_BYTES)
 
     async def chunks() -> AsyncIterator[bytes]:
-        yield body
+        for start in range(0, len(body), _PARSED_AT_ONCE_BYTES):
+            yield body[start : start + _PARSED_AT_ONCE_BYTES]
+            await anyio.lowlevel.checkpoint()
         yield b""
 
     parser = MultiPartParser(

@@ -1,9 +1,10 @@
 """Image bytes from anywhere to RGB pixels, and to bytes that are safe to keep.
 
-Input is taken as hostile. The type is told from the first bytes, from an allow-list; the size
-comes from the header before any pixel is decoded; whatever goes wrong inside a decoder leaves
-here as `InvalidImage`. `sanitise` encodes the pixels anew, so that metadata, and whatever hides
-behind the image's end, does not survive.
+Input is taken as hostile. The type is told from the first bytes, from an allow-list; a decoder
+sees only the parts that make pixels (`store.image_containers`); the size comes from the header
+before any pixel is decoded; whatever goes wrong inside a decoder leaves here as `InvalidImage`.
+`sanitise` encodes the pixels anew, so that metadata, and whatever hides behind the image's end,
+does not survive.
 
 Pixels are what a viewer shows: turned as EXIF says, transparency over white, 16 bits scaled to 8.
 Colour profiles are dropped without being applied; of several pictures in a file the first counts.
@@ -18,8 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.ImageFile import ImageFile
@@ -30,8 +29,9 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from loop.errors import InvalidImage, InvalidInput, LoopError, TooLarge
 from loop.perceptual_hash import NO_HASH, perceptual_hash
-
-Pixels = NDArray[np.uint8]
+from store.image_containers import Stripped, check_bmp, strip_jpeg, strip_png, strip_webp
+from store.image_pixels import TURNS, Pixels, fit_transparent_colour, rgb_pixels
+from store.tiff_directory import reduce_tiff
 
 # Every type tells itself in fewer, DICOM after 128.
 _HEADER_BYTES = 256
@@ -40,23 +40,18 @@ _ANY_NUMBER = 2**63
 
 _JPEG = "image/jpeg"
 _PNG = "image/png"
+_TIFF = "image/tiff"
+_WEBP = "image/webp"
 _HINT = "Send a JPEG, PNG, TIFF, BMP or WebP image."
 # For a JPEG that cannot keep its own tables: no loss that a person could see.
 _JPEG_QUALITY = 95
 # A progressive JPEG draws the whole image once a scan, and a scan may be 42 bytes small: without
-# a limit, a few megabytes keep a processor busy for hours. Encoders write about ten.
+# a limit, a few megabytes keep a processor busy for hours. Encoders write about ten; all scans
+# together may draw what twenty do in an image of the greatest size.
 _MAX_JPEG_SCANS = 100
-_ORIENTATION_TAG = 0x0112
-# EXIF 2.32, 4.6.4 A: what undoes each orientation; 1 is upright.
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+_MAX_LARGE_JPEG_SCANS = 20
+# Where the header of a PNG says how many bits a sample has.
+_PNG_BITS_AT = 24
 # Known by their first bytes only to say so. SVG, EPS and PDF are programs.
 _UNSUPPORTED = (
     (b"GIF8", "GIF"),
@@ -111,8 +106,8 @@ def decode(data: bytes, limits: Limits) -> DecodedImage:
     Raises `TooLarge` (codes ``too_many_bytes``, ``too_many_pixels``) or `InvalidImage` (codes
     ``empty``, ``not_an_image``, ``unsupported_type``, ``truncated``), and nothing else.
     """
-    with _opened(data, limits) as (image, media_type):
-        pixels = _array(_as_rgb(_upright(image)))
+    with _opened(data, limits) as (image, media_type, orientation):
+        pixels = rgb_pixels(image, orientation)
     return DecodedImage(pixels, pixels.shape[1], pixels.shape[0], media_type)
 
 
@@ -123,13 +118,14 @@ def sanitise(data: bytes, limits: Limits) -> SanitisedImage:
     nothing is lost; another JPEG becomes one of quality 95 without colour sub-sampling, and
     everything else a PNG. Raises as `decode` does.
     """
-    with _opened(data, limits) as (image, media_type):
+    with _opened(data, limits) as (image, media_type, orientation):
         if media_type == _JPEG:
-            clean = _like_itself(image) or _jpeg(_as_rgb(_upright(image)), _JPEG_QUALITY)
+            clean = _like_itself(image, orientation)
+            clean = clean or encode_jpeg(rgb_pixels(image, orientation), _JPEG_QUALITY)
             pixels = decode(clean, Limits(len(clean), limits.max_pixels)).pixels
         else:
             media_type = _PNG
-            pixels = _array(_as_rgb(_upright(image)))
+            pixels = rgb_pixels(image, orientation)
             clean = encode_png(pixels)
     height, width = pixels.shape[:2]
     return SanitisedImage(clean, media_type, width, height, pixels, perceptual_hash(pixels))
@@ -173,8 +169,9 @@ def encode_jpeg(pixels: Pixels, quality: int = 92) -> bytes:
 
 
 @contextmanager
-def _opened(data: bytes, limits: Limits) -> Iterator[tuple[ImageFile, str]]:
-    """The image, its size within the limits, with all of its pixels read."""
+def _opened(data: bytes, limits: Limits) -> Iterator[tuple[ImageFile, str, int]]:
+    """The image, its size within the limits, with all of its pixels read, its type, and the EXIF
+    orientation that is yet to be undone."""
     if not data:
         raise InvalidImage("The file is empty.", hint=_HINT, code="empty")
     if len(data) > limits.max_bytes:
@@ -184,16 +181,19 @@ def _opened(data: bytes, limits: Limits) -> Iterator[tuple[ImageFile, str]]:
             code="too_many_bytes",
         )
     plugin, media_type = _type_of(data)
-    if media_type == _JPEG:
-        _check_scans(data)
     try:
+        stripped = _stripped(data, media_type, limits)
         # The plugin itself rather than Image.open: that looks at process-wide settings, warns of
         # large images, which cannot be muted for one thread, and takes a phone's JPEG with a
         # second picture behind the first for another type (MPO). The limit is checked right here.
-        with plugin(io.BytesIO(data)) as image:
-            _check_size(image, limits)
+        with plugin(io.BytesIO(stripped.data)) as image:
+            _check_size(image.size, limits)
+            if media_type == _JPEG:
+                _check_scans(stripped.data, image.size, limits)
+            if media_type == _PNG:
+                fit_transparent_colour(image, stripped.data[_PNG_BITS_AT])
             image.load()
-            yield image, media_type
+            yield image, media_type, stripped.orientation
     except LoopError:
         raise
     except MemoryError as error:
@@ -218,11 +218,11 @@ def _type_of(data: bytes) -> tuple[type[ImageFile], str]:
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return PngImageFile, _PNG
     if data.startswith((b"II*\0", b"MM\0*")):
-        return TiffImageFile, "image/tiff"
+        return TiffImageFile, _TIFF
     if data.startswith(b"BM") and data[15:18] == b"\0\0\0":  # a header's size: no text has these
         return BmpImageFile, "image/bmp"
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return WebPImageFile, "image/webp"
+        return WebPImageFile, _WEBP
     start = data[:64].lstrip()
     name = next((name for magic, name in _UNSUPPORTED if start.startswith(magic)), "")
     if data[4:8] == b"ftyp":
@@ -234,18 +234,35 @@ def _type_of(data: bytes) -> tuple[type[ImageFile], str]:
     raise InvalidImage("This is not an image.", hint=_HINT, code="not_an_image")
 
 
-def _check_scans(data: bytes) -> None:
+def _stripped(data: bytes, media_type: str, limits: Limits) -> Stripped:
+    if media_type == _JPEG:
+        return strip_jpeg(data)
+    if media_type == _PNG:
+        return strip_png(data)
+    if media_type == _WEBP:
+        stripped = strip_webp(data)
+        _check_size(stripped.size, limits)  # the decoder's first act is to set the canvas aside
+        return stripped
+    if media_type == _TIFF:
+        directory = reduce_tiff(data, limits.max_pixels)
+        _check_size((directory.width, directory.height), limits)
+        return Stripped(directory.data)  # Pillow turns it
+    return check_bmp(data)
+
+
+def _check_scans(data: bytes, size: tuple[int, int], limits: Limits) -> None:
     scans = data.count(b"\xff\xda")
-    if scans > _MAX_JPEG_SCANS:
+    drawn = scans * size[0] * size[1]
+    if scans > _MAX_JPEG_SCANS or drawn > _MAX_LARGE_JPEG_SCANS * limits.max_pixels:
         raise InvalidImage(
-            f"The JPEG is drawn in {scans} scans; at most {_MAX_JPEG_SCANS} are taken.",
+            f"The JPEG is drawn in {scans} scans; that is more than are taken for its size.",
             hint="Save it again as a baseline JPEG.",
             code="unsupported_type",
         )
 
 
-def _check_size(image: ImageFile, limits: Limits) -> None:
-    width, height = image.size
+def _check_size(size: tuple[int, int], limits: Limits) -> None:
+    width, height = size
     if width < 1 or height < 1:
         raise ValueError(f"it has {width}x{height} pixels")
     if width * height > limits.max_pixels:
@@ -256,42 +273,9 @@ def _check_size(image: ImageFile, limits: Limits) -> None:
         )
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    turn = _UPRIGHT.get(_orientation(image))
-    return image if turn is None else image.transpose(turn)
-
-
-def _orientation(image: Image.Image) -> int:
-    """1 to 8 as EXIF counts them; 1 (upright) where the metadata cannot be read."""
-    try:
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # a broken EXIF block does not make the pixels worse
-        return 1
-    return orientation if isinstance(orientation, int) else 1
-
-
-def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):  # black is 0 and white 65535, whatever is used of it
-        return Image.fromarray(_to_8_bits(np.asarray(image, np.float64), 65535.0)).convert("RGB")
-    if image.mode in ("I", "F"):  # TIFF only, and it does not say what white is
-        values = np.nan_to_num(np.asarray(image, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-        top = float(values.max())
-        white = 65535.0 if top > 255 else 255.0 if top > 1 else 1.0
-        return Image.fromarray(_to_8_bits(values, white)).convert("RGB")
-    if image.has_transparency_data:
-        above = image.convert("RGBA")
-        below = Image.new("RGBA", above.size, (255, 255, 255, 255))
-        return Image.alpha_composite(below, above).convert("RGB")
-    return image.convert("RGB")
-
-
-def _to_8_bits(values: NDArray[np.float64], white: float) -> Pixels:
-    return np.clip(np.rint(values * (255 / white)), 0, 255).astype(np.uint8)
-
-
-def _like_itself(image: ImageFile) -> bytes | None:
+def _like_itself(image: ImageFile, orientation: int) -> bytes | None:
     """Encoded with its own tables and sampling; None if it is turned or they cannot be kept."""
-    if image.mode not in ("L", "RGB") or _orientation(image) in _UPRIGHT:
+    if image.mode not in ("L", "RGB") or orientation in TURNS:
         return None
     image.info.clear()  # the comment would be written again
     try:
@@ -305,7 +289,3 @@ def _jpeg(image: Image.Image, quality: int | str) -> bytes:
     options: dict[str, Any] = {} if quality == "keep" else {"subsampling": "4:4:4"}
     image.save(file, "JPEG", quality=quality, **options)
     return file.getvalue()
-
-
-def _array(image: Image.Image) -> Pixels:
-    return np.array(image, dtype=np.uint8)  # a copy: Pillow's own memory is read-only
