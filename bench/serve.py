@@ -11,10 +11,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
-import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +27,14 @@ from bench.serve_settings import (
     WAYS,
     Settings,
     choose_images,
-    describe_machine,
 )
+from bench.serve_summary import summary
 from bench.serve_table import show
 from bench.serve_ways import Row, Server, Ways
 from detector.checkpoint import read_checkpoint
 from detector.exporting import export_model
+from loop.errors import LoopError
 from store.settings import load_settings
-
-# The ratios are of the better of these numbers of clients: one alone does not fill a server.
-MANY = (8, 32)
 
 
 def main() -> None:
@@ -45,9 +42,18 @@ def main() -> None:
     if "ours" not in arguments.ways and (arguments.overload or arguments.swap):
         raise SystemExit("--overload and --swap are of the way ours.")
     # Short: the path of a socket, which Ray makes below it, may have 107 bytes.
-    with tempfile.TemporaryDirectory(prefix="serve-") as name:
+    with errors_for_people(), tempfile.TemporaryDirectory(prefix="serve-") as name:
         result = compare(arguments, Path(name))
     print(json.dumps(result, indent=2)) if arguments.json else show(result)
+
+
+@contextmanager
+def errors_for_people() -> Iterator[None]:
+    """Exits with what an error says to do."""
+    try:
+        yield
+    except LoopError as error:
+        raise SystemExit(f"{error.message} {error.hint}".strip()) from error
 
 
 def parser() -> argparse.ArgumentParser:
@@ -141,56 +147,6 @@ def prepare(arguments: argparse.Namespace, folder: Path) -> tuple[Settings, Path
         # What this process does meanwhile is not done by the server.
         os.sched_setaffinity(0, settings.load_cores)
     return settings, made.folders[formats[-1].value] / formats[-1].file
-
-
-def summary(
-    settings: Settings, rounds: Sequence[Sequence[Row]], boxes: dict[str, list[int]]
-) -> dict[str, Any]:
-    """Medians over the rounds, the ratios of those, and every round."""
-    rows = [_median(each) for each in zip(*map(_sorted, rounds), strict=True)]
-    best = {way: _best(rows, way) for way in WAYS}
-    return {
-        "machine": describe_machine(settings.device),
-        "command": " ".join(["python -m bench.serve", *sys.argv[1:]]),
-        "settings": settings.as_dict(),
-        "ratio_to_limit": _ratio(best["ours"], best["limit"]),
-        "ratio_to_plain": _ratio(best["ours"], best["plain"]),
-        "rows": rows,
-        "rounds": [[*map(dict, each)] for each in rounds],
-        "boxes": boxes,
-    }
-
-
-def _sorted(rows: Sequence[Row]) -> list[Row]:
-    return sorted(rows, key=lambda row: (WAYS.index(row["way"]), row["clients"] or 0))
-
-
-def _median(rows: Sequence[Row]) -> Row:
-    """``spread`` is from the slowest to the fastest round, as a share of the median."""
-    first = rows[0]
-    found: Row = {"way": first["way"], "clients": first["clients"]}
-    for name in first.keys() - found.keys():
-        values = [row[name] for row in rows if row[name] is not None]
-        found[name] = statistics.median(values) if values else None
-    for name in ("rejected", "errors"):
-        found[name] = sum(row[name] for row in rows)
-    speeds = [row["images_per_second"] for row in rows]
-    middle = found["images_per_second"]
-    return found | {"spread": (max(speeds) - min(speeds)) / middle if middle else None}
-
-
-def _best(rows: Sequence[Row], way: str) -> float | None:
-    """The images a second at the better number of many clients, or of the limit."""
-    speeds = [
-        row["images_per_second"]
-        for row in rows
-        if row["way"] == way and (row["clients"] is None or row["clients"] in MANY)
-    ]
-    return max(speeds, default=None)
-
-
-def _ratio(ours: float | None, other: float | None) -> float | None:
-    return ours / other if ours and other else None
 
 
 def _stress(

@@ -49,6 +49,8 @@ class Settings:
 
     def as_dict(self) -> dict[str, Any]:
         values = asdict(self) | {"weights": str(self.weights), "files": len(self.files)}
+        for name, value in values.items():
+            values[name] = list(value) if isinstance(value, tuple) else value
         return values | {"data": str(self.files[0].parent), "product": _product_settings()}
 
 
