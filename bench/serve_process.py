@@ -113,15 +113,16 @@ def _then_stop(work: Callable[[], None], child: subprocess.Popen[str]) -> None:
             child.stdin.flush()
 
 
-def wait_for(url: str, child: subprocess.Popen[str], log: Path) -> None:
-    """Until it answers 200. Raises `RuntimeError` if it ends or takes too long."""
+def wait_for(url: str, child: subprocess.Popen[str], log: Path, *, below: int = 300) -> None:
+    """Until it answers with a status below that. Raises `RuntimeError` if it ends or takes too
+    long."""
     deadline = time.monotonic() + _START_SECONDS
-    with httpx.Client(timeout=10, trust_env=False, follow_redirects=True) as client:
+    with httpx.Client(timeout=10, trust_env=False) as client:
         while time.monotonic() < deadline:
             if child.poll() is not None:
                 raise RuntimeError(f"A server ended with {child.returncode}:\n{tail(log)}")
             try:
-                if client.get(url).status_code == httpx.codes.OK:
+                if client.get(url).status_code < below:
                     return
             except httpx.TransportError:
                 pass

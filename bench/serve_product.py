@@ -81,7 +81,8 @@ def running(settings: Settings, log: Path) -> Iterator[int]:
     with process([_CLI, "up"], settings.server_cores, log, piped=False) as child:
         try:
             wait_for(f"http://127.0.0.1:{api_port()}/readyz", child, log)
-            wait_for(f"http://127.0.0.1:{os.environ['SECONDLOOK_UI_PORT']}", child, log)
+            app = f"http://127.0.0.1:{os.environ['SECONDLOOK_UI_PORT']}"
+            wait_for(app, child, log, below=500)  # it asks who is there
             wait_until_idle(child.pid)
             yield child.pid
         finally:
