@@ -122,6 +122,7 @@ def test_waiting_behind_others_counts_from_when_a_request_was_due(images: tuple[
     assert result["errors"] == 0
     assert result["max_ms"] > 400
     assert result["p50_ms"] > 150
+    assert result["images_per_second"] <= 1 / 0.02  # over the time until the last answer
 
 
 def test_the_same_seed_is_the_same_load(images: tuple[str, ...]) -> None:
