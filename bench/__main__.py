@@ -1,7 +1,8 @@
 """``python -m bench``: what the loop's small operations cost here, one after the other.
 
 A table for people, ``--json`` for machines: median and 95th percentile in milliseconds. Nothing
-is compared with anything; a benchmark that compares has a module of its own.
+is compared with anything; a benchmark that compares has a module of its own, which
+``python -m bench NAME`` runs as well as ``python -m bench.NAME``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import argparse
 import json
 import os
 import platform
+import runpy
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -32,6 +35,7 @@ from store.image_files import open_image_store
 from store.settings import Settings, load_settings
 from store.unit_of_work import open_units_of_work
 
+COMPARISONS = ("canvas", "gate", "kfold", "kfold_memory", "queue", "serve", "serve_memory")
 ROUNDS = 50
 EVENTS = 1000
 BOXES = 50
@@ -40,7 +44,11 @@ MODEL = ModelRef("bench", "1", "0" * 64)
 
 
 def main() -> None:
+    if sys.argv[1:2] and sys.argv[1] in COMPARISONS:
+        runpy.run_module(f"bench.{sys.argv.pop(1)}", run_name="__main__", alter_sys=True)
+        return
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.epilog = f"NAME is one of {', '.join(COMPARISONS)}; each has --help."
     parser.add_argument("--json", action="store_true", help="Print JSON for machines.")
     as_json = parser.parse_args().json
     with tempfile.TemporaryDirectory() as home:

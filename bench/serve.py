@@ -1,0 +1,183 @@
+"""``python -m bench.serve``: images a second over HTTP, against the usual server and the limit.
+
+(a) plain: FastAPI around `YOLO.predict` (`bench.serve_plain`), (b) limit: OpenVINO's own queue in
+process (`bench.serve_limit`), (c) ours: the service that ``secondlook up`` starts. The same
+weights, images and thresholds, on one machine in one run; one way is up at a time, and the order
+alternates from round to round. Nothing is timed before all see the same boxes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench.kfold_settings import BCCD, CPU
+from bench.serve_process import say
+from bench.serve_product import enter_home, formats_of, register, weights_at
+from bench.serve_settings import (
+    BCCD_WEIGHTS,
+    CLIENTS,
+    OTHER_BCCD_WEIGHTS,
+    WAYS,
+    Settings,
+    choose_images,
+)
+from bench.serve_summary import summary
+from bench.serve_table import show
+from bench.serve_ways import Row, Server, Ways
+from detector.checkpoint import read_checkpoint
+from detector.exporting import export_model
+from loop.errors import LoopError
+from store.settings import load_settings
+
+
+def main() -> None:
+    arguments = parser().parse_args()
+    if "ours" not in arguments.ways and (arguments.overload or arguments.swap):
+        raise SystemExit("--overload and --swap are of the way ours.")
+    # Short: the path of a socket, which Ray makes below it, may have 107 bytes.
+    with errors_for_people(), tempfile.TemporaryDirectory(prefix="serve-") as name:
+        result = compare(arguments, Path(name))
+    print(json.dumps(result, indent=2)) if arguments.json else show(result)
+
+
+@contextmanager
+def errors_for_people() -> Iterator[None]:
+    """Exits with what an error says to do."""
+    try:
+        yield
+    except LoopError as error:
+        raise SystemExit(f"{error.message} {error.hint}".strip()) from error
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench.serve", description=__doc__)
+    add = parser.add_argument
+    add("--json", action="store_true", help="Print JSON for machines.")
+    add_model_options(parser)
+    add("--clients", type=int, nargs="+", default=CLIENTS, help="Numbers of clients.")
+    add("--seconds", type=float, default=10, help="Of each measurement.")
+    add("--warmup", type=float, default=3, help="Seconds before each measurement.")
+    add("--rounds", type=int, default=2, help="How often; the order of the ways alternates.")
+    add("--ways", nargs="+", choices=WAYS, default=WAYS, help="Default: all.")
+    add("--overload", action="store_true", help="Also five times the capacity, open loop.")
+    add("--swap", type=int, default=0, metavar="N", help="Also N swaps under load.")
+    add("--swap-weights", type=Path, help="The other version's; default: the same weights.")
+    return parser
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--data", type=Path, default=BCCD, help="A folder with JPEG images.")
+    add("--weights", type=Path, default=BCCD_WEIGHTS, help="A YOLO .pt file.")
+    add("--image-size", type=int, help="Longer side in pixels; default: the weights'.")
+    add("--images", type=int, default=64, help="At most so many different ones.")
+    add("--precision", default="f32", help="f32, or what an export is named for, as int8.")
+    add("--device", default=CPU, choices=(CPU, "0"), help="Of plain; with cpu no GPU is seen.")
+
+
+def compare(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    settings, model = prepare(arguments, folder)
+    if "ours" in settings.ways and arguments.swap:
+        from bench.serve_stress import prepare_swaps
+
+        prepare_swaps(_other_weights(arguments, settings, folder))
+    say("checking that all see the same boxes")
+    ways = Ways(settings, model, folder)
+    rounds: list[list[Row]] = []
+    stress: dict[str, Any] = {}
+    loads = []
+
+    def then(server: Server, rows: list[Row]) -> None:
+        stress.update(_stress(ways, server, rows, arguments))
+
+    for number in range(settings.rounds):
+        last = number == settings.rounds - 1
+        loads.append(os.getloadavg()[0])
+        rounds.append([])
+        for way in settings.ways if number % 2 == 0 else reversed(settings.ways):
+            say(f"round {number + 1} of {settings.rounds}: {way}")
+            rows = ways.measure(way, then if last and way == "ours" else None)
+            rounds[-1] += rows
+            say("  " + ", ".join(f"{row['images_per_second']:.1f}/s" for row in rows))
+    return summary(settings, rounds, ways.boxes) | {"load_average": loads} | stress
+
+
+def prepare(arguments: argparse.Namespace, folder: Path) -> tuple[Settings, Path]:
+    """The settings, and the network of the limit. The weights are the champion of a new home, which
+    this process and all that it starts are in from here on."""
+    enter_home(folder / "home", arguments.device)
+    product, config_dir = load_settings(), folder / "ultralytics"
+    formats = formats_of(arguments.precision)
+    size = arguments.image_size or read_checkpoint(arguments.weights, config_dir).image_size
+    weights = weights_at(arguments.weights.absolute(), size, folder / "weights", config_dir)
+    stride = read_checkpoint(weights, config_dir).stride
+    files, padded, left_out = choose_images(arguments.data, arguments.images, size, stride)
+    settings = Settings(
+        weights=weights,
+        image_size=size,
+        stride=stride,
+        files=files,
+        left_out=left_out,
+        padded=padded,
+        min_confidence=product.min_confidence,
+        nms_iou=product.nms_iou,
+        ways=tuple(getattr(arguments, "ways", ("ours",))),
+        clients=tuple(getattr(arguments, "clients", CLIENTS)),
+        seconds=getattr(arguments, "seconds", 0.0),
+        warmup=getattr(arguments, "warmup", 0.0),
+        rounds=getattr(arguments, "rounds", 1),
+        precision=arguments.precision,
+        device=arguments.device,
+    ).with_cores()
+    say("exporting")
+    made = export_model(weights, formats, folder / "exports", config_dir=config_dir)
+    if made.refused:
+        raise SystemExit(f"The weights cannot be exported: {dict(made.refused)}")
+    if "ours" in settings.ways:
+        say("registering")
+        register(weights, "champion", formats)
+    if settings.server_cores != settings.load_cores:
+        # What this process does meanwhile is not done by the server.
+        os.sched_setaffinity(0, settings.load_cores)
+    return settings, made.folders[formats[-1].value] / formats[-1].file
+
+
+def _stress(
+    ways: Ways, server: Server, rows: list[Row], arguments: argparse.Namespace
+) -> dict[str, Any]:
+    """Beside the figures of the same server without stress, which ``rows`` are."""
+    if not (arguments.swap or arguments.overload):
+        return {}
+    from bench.serve_stress import overload, swaps  # imports MLflow
+
+    busiest = max(rows, key=lambda row: row["clients"])
+    capacity = max(row["images_per_second"] for row in rows)
+    steady = {"steady_clients": busiest["clients"], "steady_p99_ms": busiest["p99_ms"]}
+    found: dict[str, Any] = {}
+    if arguments.swap:
+        found["swap"] = steady | swaps(ways, server, busiest["clients"], arguments.swap)
+    if arguments.overload:
+        found["overload"] = steady | overload(ways, server, capacity, arguments.seconds)
+    return found
+
+
+def _other_weights(arguments: argparse.Namespace, settings: Settings, folder: Path) -> Path:
+    other = arguments.swap_weights
+    if other is None and arguments.weights == BCCD_WEIGHTS and OTHER_BCCD_WEIGHTS.is_file():
+        other = OTHER_BCCD_WEIGHTS
+    if other is None:
+        return settings.weights
+    return weights_at(
+        other.absolute(), settings.image_size, folder / "weights", folder / "ultralytics"
+    )
+
+
+if __name__ == "__main__":
+    main()
