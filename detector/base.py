@@ -36,8 +36,11 @@ class Detector(Protocol):
 
 def smoke_image() -> Pixels:
     """An image of noise, the same each time."""
-    shape = (_SMOKE_HEIGHT, _SMOKE_WIDTH, 3)
-    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    return noise_image(_SMOKE_HEIGHT, _SMOKE_WIDTH)
+
+
+def noise_image(height: int, width: int) -> Pixels:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def smoke_test(detector: Detector) -> None:

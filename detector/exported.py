@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 
 from detector.base import Detector, Pixels
 from detector.formats import ExportFormat
+from detector.jobs import OnStage, Stage, check_image, ignore_stage
 from detector.letterbox import Placement, network_input, place, suppress, to_detections
 from detector.openvino_env import import_openvino
 from loop.classes import ClassList
@@ -93,9 +96,16 @@ def open_network(folder: Path, *, threads: int | None = None) -> tuple[Network, 
     """The bare network of an export. Raises what `load_exported` raises."""
     kind = format_of(folder)
     opened = _open_onnx if kind is ExportFormat.ONNX else _open_openvino
-    try:
+    with refusing_damaged(folder, kind):
         network, text = opened(folder / kind.file, threads)
         return network, ExportInfo.from_json(text)
+
+
+@contextmanager
+def refusing_damaged(folder: Path, kind: ExportFormat) -> Iterator[None]:
+    """Whatever comes out of reading an export's files becomes `InvalidInput`."""
+    try:
+        yield
     except LoopError:
         raise
     except Exception as error:  # the bytes are anyone's, so any exception may come out of them
@@ -123,7 +133,11 @@ class ExportedDetector:
         self._nms_iou = nms_iou
         self._lock = threading.Lock()
 
-    def detect(self, images: Sequence[Pixels]) -> list[tuple[Detection, ...]]:
+    def detect(
+        self, images: Sequence[Pixels], on_stage: OnStage = ignore_stage
+    ) -> list[tuple[Detection, ...]]:
+        for image in images:
+            check_image(image)
         placements = [
             place(image.shape[0], image.shape[1], self.image_size, self._stride) for image in images
         ]
@@ -134,11 +148,17 @@ class ExportedDetector:
         answers: dict[int, tuple[Detection, ...]] = {}
         for indices in batches.values():
             own = [placements[index] for index in indices]
+            started = time.perf_counter()
             batch = network_input([images[index] for index in indices], own)
+            prepared = time.perf_counter()
             with self._lock:
                 outputs = self._network(batch)
+            inferred = time.perf_counter()
             for index, output in zip(indices, outputs, strict=True):
                 answers[index] = self._detections(output, placements[index])
+            on_stage(Stage.PREPROCESS, prepared - started)
+            on_stage(Stage.INFERENCE, inferred - prepared)
+            on_stage(Stage.POSTPROCESS, time.perf_counter() - inferred)
         return [answers[index] for index in range(len(images))]
 
     def _detections(

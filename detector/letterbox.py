@@ -67,14 +67,25 @@ def network_input(images: Iterable[Pixels], placements: Iterable[Placement]) -> 
     return np.ascontiguousarray(batch, dtype=np.float32) / np.float32(255)
 
 
-def _placed(image: Pixels, placement: Placement) -> Pixels:
+def fill(target: Pixels, image: Pixels, placement: Placement) -> None:
+    """Write the letterboxed image to ``target``, ``(height, width, 3)`` as it is padded."""
     height, width = placement.resized
-    if placement.resized != placement.image:
-        resized = cv2.resize(np.ascontiguousarray(image), (width, height))
-        image = np.asarray(resized, dtype=np.uint8).reshape(height, width, 3)
-    canvas = np.full((*placement.padded, 3), _GREY, dtype=np.uint8)
     top, left = placement.top, placement.left
-    canvas[top : top + height, left : left + width] = image
+    bottom, right = top + height, left + width
+    target[:top], target[bottom:] = _GREY, _GREY
+    target[top:bottom, :left], target[top:bottom, right:] = _GREY, _GREY
+    inside = target[top:bottom, left:right]
+    if placement.resized == placement.image:
+        inside[:] = image
+        return
+    resized = cv2.resize(np.ascontiguousarray(image), (width, height), dst=inside)
+    if not np.may_share_memory(resized, inside):  # OpenCV could not write there
+        inside[:] = np.asarray(resized).reshape(height, width, 3)
+
+
+def _placed(image: Pixels, placement: Placement) -> Pixels:
+    canvas = np.empty((*placement.padded, 3), dtype=np.uint8)
+    fill(canvas, image, placement)
     return canvas
 
 
@@ -87,10 +98,11 @@ def suppress(
     a score in [0, 1] for each class, the best of which counts. Highest confidence first.
     """
     scores = output[4:]
-    class_ids, confidences = scores.argmax(0), scores.max(0)
-    sure = confidences > min_confidence  # not a number is not sure
+    best = scores.max(0)
+    sure = np.flatnonzero(best > min_confidence)  # not a number is not sure
     boxes = output[:4, sure].T.astype(np.float64)
-    class_ids, confidences = class_ids[sure], confidences[sure]
+    # Few are sure: looking for the best class of all of them would take longer than the rest.
+    class_ids, confidences = scores[:, sure].argmax(0), best[sure]
     boxes[:, :2] -= boxes[:, 2:] / 2  # from the centre to the corner
     found = cv2.dnn.NMSBoxesBatched(
         boxes,  # type: ignore[arg-type]  # its stub knows only sequences

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from detector.base import Detector, Pixels
+from detector.base import Pixels
 from detector.checkpoint import read_checkpoint
+from detector.jobs import OnStage, Stage, check_image, ignore_stage
 from detector.letterbox import MOST_DETECTIONS, to_detections
 from loop.classes import ClassList
 from loop.predictions import Detection
@@ -24,7 +25,7 @@ def load_detector(
     nms_iou: float,
     device: str = "auto",
     image_size: int | None = None,
-) -> Detector:
+) -> YoloDetector:
     """Load an Ultralytics detection checkpoint (``.pt``).
 
     ``config_dir`` is where Ultralytics keeps its settings; ``device`` is ``auto``, ``cpu`` or a
@@ -83,7 +84,11 @@ class YoloDetector:
         )
         self._predictor.setup_model(model, verbose=False)
 
-    def detect(self, images: Sequence[Pixels]) -> list[tuple[Detection, ...]]:
+    def detect(
+        self, images: Sequence[Pixels], on_stage: OnStage = ignore_stage
+    ) -> list[tuple[Detection, ...]]:
+        for image in images:
+            check_image(image)
         # A list of mixed shapes would be letterboxed to a square, one of equal shapes to the
         # tightest rectangle: other boxes for the same image. So each shape is a batch of its own.
         groups: dict[tuple[int, ...], list[int]] = {}
@@ -98,6 +103,8 @@ class YoloDetector:
                     # x1 y1 x2 y2 confidence class
                     rows = result.boxes.data.cpu().numpy().astype(np.float64)
                     answers[index] = to_detections(rows, width, height, self._min_confidence)
+                    for stage in (Stage.PREPROCESS, Stage.INFERENCE, Stage.POSTPROCESS):
+                        on_stage(stage, (result.speed[stage] or 0.0) / 1000)  # in milliseconds
         return [answers[index] for index in range(len(images))]
 
 

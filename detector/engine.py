@@ -1,0 +1,139 @@
+"""A loaded model that many threads hand images to, on whichever backend this machine runs best."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from detector.base import Pixels, noise_image
+from detector.cores import usable_cores
+from detector.exported import ExportedDetector, open_network
+from detector.formats import ExportFormat
+from detector.jobs import Answer, OnStage, ignore_stage
+from detector.loading import WEIGHTS
+from detector.openvino_engine import OpenVinoEngine
+from detector.plan import Plan, candidates, keep_plan, kept_plan, measured_plan
+from detector.stacking_engine import StackingEngine, StagedDetector
+from detector.yolo import load_detector
+from loop.classes import ClassList
+from loop.errors import InvalidInput
+from store.model_folder import file_digest, folder_digest
+
+# Fastest first, on a CPU; quantised models only if they are asked for.
+_ON_CPU = (ExportFormat.OPENVINO.value, ExportFormat.ONNX.value, WEIGHTS)
+# What cameras and microscopes give most: 4:3.
+_MEASURED_HEIGHT, _MEASURED_WIDTH = 480, 640
+_GPU_DEVICES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
+
+
+class Engine(Protocol):
+    """One loaded model, for any number of threads; a `detector.base.Detector` as well.
+
+    ``parallel`` is how many images it works on at once: it is busy with so many and never faster
+    with more. ``image_size`` is the longer side that the network sees, in pixels.
+    """
+
+    @property
+    def classes(self) -> ClassList: ...
+    @property
+    def image_size(self) -> int: ...
+    @property
+    def backend(self) -> str: ...
+    @property
+    def parallel(self) -> int: ...
+    @property
+    def plan(self) -> Plan: ...
+    def submit(self, image: Pixels) -> Future[Answer]:
+        """What is seen in the image, as `detector.base.Detector.detect` tells it.
+
+        Returns at once; the line of images that wait has no limit, callers set one. Whatever goes
+        wrong is in the future. A future that is cancelled before its turn costs nothing.
+        """
+
+    def detect(self, images: Sequence[Pixels]) -> list[Answer]: ...
+    def close(self) -> None:
+        """Answer what was submitted, then end all threads. What comes later gets `Unavailable`."""
+
+
+def open_engine(
+    files: Mapping[str, Path],
+    *,
+    min_confidence: float,
+    nms_iou: float,
+    backend: str = "auto",
+    cores: int | None = None,
+    plans: Path | None = None,
+    on_stage: OnStage = ignore_stage,
+) -> Engine:
+    """Open one of ``files`` (as for `detector.loading.open_model`); torch runs on a GPU if there is
+    one, and ``auto`` then prefers it.
+
+    ``cores`` is how many it may use (`detector.cores.usable_cores` by default). ``plans`` is a JSON
+    file: with it the model is measured unless it was before, which takes some seconds; without it,
+    the plan is the likeliest one. Raises what `open_model` raises.
+    """
+    chosen = _choose(files, backend)
+    path = files[chosen]
+    own = usable_cores() if cores is None else max(1, cores)
+    possible = candidates(chosen, own)
+    options = {"min_confidence": min_confidence, "nms_iou": nms_iou}
+
+    def start(plan: Plan, told: OnStage = ignore_stage) -> OpenVinoEngine | StackingEngine:
+        if chosen.startswith(ExportFormat.OPENVINO):
+            return OpenVinoEngine(path, plan, **options, on_stage=told)
+        load = partial(_load, chosen, path, plan.threads, **options)
+        return StackingEngine(load, plan, on_stage=told)
+
+    if plans is None:
+        return start(possible[0], on_stage)
+    digest = folder_digest(path) if path.is_dir() else file_digest(path)
+    plan = kept_plan(plans, digest, chosen, own)
+    if plan is None:
+        plan = measured_plan(possible, start, noise_image(_MEASURED_HEIGHT, _MEASURED_WIDTH))
+        keep_plan(plans, digest, plan)
+    return start(plan, on_stage)
+
+
+def _choose(files: Mapping[str, Path], backend: str) -> str:
+    names: tuple[str, ...] = (backend,)
+    if backend == "auto":
+        names = (WEIGHTS, *_ON_CPU) if has_gpu() else _ON_CPU
+    chosen = next((name for name in names if name in files), None)
+    if chosen is None:
+        raise InvalidInput(
+            f"The model has no {backend!r} to run on.",
+            hint=f"It has {', '.join(files)}.",
+        )
+    return chosen
+
+
+def has_gpu() -> bool:
+    """Whether torch sees one. Asks torch, which takes seconds to import, only if there may be."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    if hidden or not any(device.exists() for device in _GPU_DEVICES):
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
+def _load(
+    backend: str, path: Path, threads: int, *, min_confidence: float, nms_iou: float
+) -> StagedDetector:
+    if backend != WEIGHTS:
+        network, info = open_network(path, threads=threads)
+        return ExportedDetector(network, info, min_confidence=min_confidence, nms_iou=nms_iou)
+    import torch
+
+    torch.set_num_threads(threads)
+    return load_detector(
+        path,
+        config_dir=Path(tempfile.mkdtemp(prefix="second-look-ultralytics-")),
+        min_confidence=min_confidence,
+        nms_iou=nms_iou,
+    )

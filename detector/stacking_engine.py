@@ -1,0 +1,84 @@
+"""Any `Detector` behind `detector.engine.Engine`: one thread that works on what waits, together."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Protocol
+
+from detector.base import Detector, Pixels
+from detector.jobs import Answer, Job, OnStage, Stage, Workers, ignore_stage
+from detector.plan import Plan
+from loop.classes import ClassList
+
+
+class StagedDetector(Detector, Protocol):
+    def detect(
+        self, images: Sequence[Pixels], on_stage: OnStage = ignore_stage
+    ) -> list[Answer]: ...
+
+
+class StackingEngine:
+    """Equal shapes are stacked by the detector. ``load`` runs in the thread that detects: torch
+    keeps a pool of threads for each thread that calls it. Raises what ``load`` raises."""
+
+    def __init__(
+        self, load: Callable[[], StagedDetector], plan: Plan, *, on_stage: OnStage = ignore_stage
+    ) -> None:
+        self.backend = plan.backend
+        self.parallel = plan.parallel
+        self.plan = plan
+        self._on_stage = on_stage
+        self._load = load
+        self._workers = Workers(
+            self._work, count=1, most=plan.parallel, name=plan.backend, start=self._open
+        )
+
+    @property
+    def classes(self) -> ClassList:
+        return self._detector.classes
+
+    @property
+    def image_size(self) -> int:
+        return self._detector.image_size
+
+    def submit(self, image: Pixels) -> Future[Answer]:
+        return self._workers.submit(image)
+
+    def detect(self, images: Sequence[Pixels]) -> list[Answer]:
+        return self._workers.detect(images)
+
+    def close(self) -> None:
+        self._workers.close()
+
+    def _open(self) -> None:
+        self._detector = self._load()
+
+    def _work(self, jobs: list[Job]) -> None:
+        started = time.perf_counter()
+        seconds: dict[Stage, float] = defaultdict(float)
+
+        def add(stage: Stage, took: float) -> None:
+            seconds[stage] += took
+
+        try:
+            answers = self._detector.detect([job.image for job in jobs], add)
+        except Exception:
+            if len(jobs) == 1:
+                raise
+            for job in jobs:  # one of them is at fault, and the others are not to suffer from it
+                self._work_alone(job)
+            return
+        for job, answer in zip(jobs, answers, strict=True):
+            self._on_stage(Stage.WAITING, started - job.submitted)
+            for stage, took in seconds.items():
+                self._on_stage(stage, took / len(jobs))
+            job.future.set_result(answer)
+
+    def _work_alone(self, job: Job) -> None:
+        try:
+            self._work([job])
+        except Exception as error:
+            job.future.set_exception(error)
