@@ -10,6 +10,8 @@ separate so that replicas of the model can be added without more of the rest.
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from detector.base import Detector
+from detector.loading import WEIGHTS
 from detector.yolo import load_detector
 from loop.errors import LoopError, Unavailable
 from loop.predictions import ModelRef
@@ -103,12 +106,15 @@ class DetectorReplica:
 
     def _load(self, model: ModelRef) -> Detector:
         settings = self._settings
-        return load_detector(
-            open_model_registry(settings).fetch(model),
-            config_dir=settings.run_dir / "ultralytics",
-            min_confidence=settings.min_confidence,
-            nms_iou=settings.nms_iou,
-        )
+        # What is opened is what was checked: a copy that nothing else writes to.
+        with TemporaryDirectory(prefix="second-look-model-") as own:
+            files = open_model_registry(settings).fetch_verified(model, [WEIGHTS], Path(own))
+            return load_detector(
+                files[WEIGHTS],
+                config_dir=settings.run_dir / "ultralytics",
+                min_confidence=settings.min_confidence,
+                nms_iou=settings.nms_iou,
+            )
 
 
 @ray_serve.deployment(
