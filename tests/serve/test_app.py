@@ -7,15 +7,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
 import pytest
 
 from loop.errors import Unavailable
 from loop.predictions import ModelRef
+from serve.haproxy import proxy_environment
 from serve.release import deploy, swap, wait_until_served
 from store.settings import Settings, load_settings
 from tests.detector.checkpoints import NAMES, write_checkpoint
@@ -56,12 +58,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     import ray
 
     home = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as environment:
+    with ExitStack() as environment_folder, pytest.MonkeyPatch.context() as environment:
         environment.delenv("RAY_ADDRESS", raising=False)
         environment.delenv("MLFLOW_TRACKING_URI", raising=False)
         environment.setenv("SECONDLOOK_API_PORT", str(free_port()))
         environment.setenv("SECONDLOOK_MIN_CONFIDENCE", "0.1")
+        environment.setenv("SECONDLOOK_REPLICAS", "2")
         settings = load_settings(home)
+        sockets = Path(environment_folder.enter_context(TemporaryDirectory()))
+        for name, value in proxy_environment(settings, sockets).items():
+            environment.setenv(name, value)
         models = register_models(settings, home)
         context = ray.init(
             address="local",
