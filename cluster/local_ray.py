@@ -82,7 +82,7 @@ def _started(ray: Any, settings: Settings, dashboard_port: int) -> Iterator[Loca
 @contextmanager
 def _proxy(settings: Settings) -> Iterator[None]:
     """What Serve's processes inherit, and a folder for HAProxy that nobody else can look into."""
-    with tempfile.TemporaryDirectory(prefix="second-look-") as folder:
+    with tempfile.TemporaryDirectory(prefix="sl-") as folder:
         environment = proxy_environment(settings, Path(folder))
         os.environ.update(environment)
         try:

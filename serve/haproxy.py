@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import shlex
+import socket
 import sys
 from pathlib import Path
 
@@ -26,6 +27,8 @@ _RETRY_ON = "conn-failure empty-response 503"
 _RETRIES = 3
 # What a replica that goes away waits for HAProxy to know; after that it refuses, which is retried.
 _DRAIN_SECONDS = 2
+# Until HAProxy's manager has started; on a busy machine Serve's 5 s end it before it is there.
+_START_SECONDS = 120
 # On top of what a detection may take, for storing it.
 _MARGIN_SECONDS = 90
 
@@ -57,6 +60,9 @@ def proxy_environment(settings: Settings, folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": str(
             math.ceil(settings.request_seconds + _MARGIN_SECONDS)
         ),
+        # Stands in where no replica is left; two homes on a machine must not share its port.
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(_free_port()),
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": str(_START_SECONDS),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(_DRAIN_SECONDS),
         # One event loop in a replica: ours does nothing that takes long.
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
@@ -73,3 +79,10 @@ def _write_stand_in(folder: Path) -> Path:
     stand_in.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n', encoding="utf-8")
     stand_in.chmod(0o700)
     return stand_in
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -23,6 +23,8 @@ _IMPORT_PATH = "serve.app:build"
 _DETECTOR = "DetectorReplica"  # the deployment's name is that of its class in serve.app
 _APPLICATIONS = "/api/serve/applications/"
 _CALL_SECONDS = 30.0
+# The first call starts Serve: more than half a minute on two cores that are busy (measured).
+_PUT_SECONDS = 180.0
 _POLL_SECONDS = 0.1
 # Starting Serve and replicas that import torch and load a model, on a machine that is busy.
 _DEPLOY_SECONDS = 300.0
@@ -143,7 +145,7 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 def _apply(dashboard_url: str, document: dict[str, Any]) -> None:
     with _client(dashboard_url) as client:
-        _send(client, "PUT", _APPLICATIONS, json=document)
+        _send(client, "PUT", _APPLICATIONS, json=document, timeout=_PUT_SECONDS)
         deadline = time.monotonic() + _DEPLOY_SECONDS
         while True:
             application = _application(client) or {"status": "NOT_STARTED", "message": ""}
