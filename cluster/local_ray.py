@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import psutil
 
 from cluster.processes import descendants
 from loop.errors import Unavailable
+from serve.haproxy import proxy_environment
 from store.processes import end_processes
 from store.settings import Settings
 
@@ -42,6 +46,11 @@ def local_ray(settings: Settings, dashboard_port: int) -> Iterator[LocalRay]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray  # takes a second, and few commands need it
 
+    with _proxy(settings):
+        yield from _started(ray, settings, dashboard_port)
+
+
+def _started(ray: Any, settings: Settings, dashboard_port: int) -> Iterator[LocalRay]:
     before = set(descendants(os.getpid()))
     try:
         ray.init(
@@ -68,6 +77,19 @@ def local_ray(settings: Settings, dashboard_port: int) -> Iterator[LocalRay]:
         started = set(descendants(os.getpid())) - before
         ray.shutdown()
         end_processes(list(started))
+
+
+@contextmanager
+def _proxy(settings: Settings) -> Iterator[None]:
+    """What Serve's processes inherit, and a folder for HAProxy that nobody else can look into."""
+    with tempfile.TemporaryDirectory(prefix="sl-") as folder:
+        environment = proxy_environment(settings, Path(folder))
+        os.environ.update(environment)
+        try:
+            yield
+        finally:
+            for name in environment:
+                os.environ.pop(name, None)
 
 
 def _end_since(before: set[psutil.Process]) -> None:

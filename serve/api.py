@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, TypeVar
@@ -14,21 +19,21 @@ from loop.errors import InvalidInput
 from loop.intake import NewImage, queue_image
 from loop.ports import ImageStore, UnitsOfWork
 from serve import schemas
-from serve.errors import documented_errors, install_error_handlers
+from serve.errors import TimedOut, documented_errors, install_error_handlers
 from serve.key_middleware import KeyMiddleware, document_keys
 from serve.keys import ClosedGate, Gate
-from serve.metrics import CONTENT_TYPE, Metrics
+from serve.metrics import CONTENT_TYPE
 from serve.middleware import RequestMiddleware
 from serve.model_slot import no_model
 from serve.service import Detected, DetectionService
 from serve.uploads import Upload, read_upload
-from store.image_codec import Limits, decode, sanitise
+from store.image_codec import DecodedImage, Limits, SanitisedImage, decode, sanitise
 
-_T = TypeVar("_T")
+_Image = TypeVar("_Image", DecodedImage, SanitisedImage)
 
 # Each decoding image takes three bytes a pixel, several times over: so few at once, and the
 # others wait with no more than the bytes they were sent as.
-_DECODING_AT_ONCE = 4
+_DECODING_AT_ONCE = min(os.cpu_count() or 1, 4)
 _LONGEST_FIELD = 128
 # For the description alone: what is longer is refused where form fields are too.
 _SHORT: dict[str, Any] = {"maxLength": _LONGEST_FIELD}
@@ -64,15 +69,14 @@ def build_api(
         version="1",
         redoc_url=None,
     )
-    metrics = Metrics()
-    routes = _Routes(service, intake, limits, metrics)
+    routes = _Routes(service, intake, limits)
     install_error_handlers(api)
     document_keys(api)
     api.add_middleware(KeyMiddleware, gate=keys or ClosedGate())
     # The last one is the outermost: it counts what the keys refuse, too.
-    api.add_middleware(RequestMiddleware, metrics=metrics, sets_header=sets_request_id)
+    api.add_middleware(RequestMiddleware, metrics=service.metrics, sets_header=sets_request_id)
     body = {"requestBody": _request_body()}
-    errors = documented_errors(413, 415, 422, 503)
+    errors = documented_errors(413, 415, 422, 429, 503, 504)
     api.post("/v1/detect", responses=errors, openapi_extra=body)(routes.detect)
     errors |= documented_errors(409)
     api.post("/v1/images", responses=errors, openapi_extra=body)(routes.images)
@@ -87,20 +91,18 @@ def build_api(
 
 
 class _Routes:
-    def __init__(
-        self, service: DetectionService, intake: Intake, limits: Limits, metrics: Metrics
-    ) -> None:
+    def __init__(self, service: DetectionService, intake: Intake, limits: Limits) -> None:
         self._service = service
         self._intake = intake
         self._limits = limits
-        self._metrics = metrics
-        self._decoders = anyio.CapacityLimiter(_DECODING_AT_ONCE)
+        self._metrics = service.metrics
+        self._decoders = ThreadPoolExecutor(_DECODING_AT_ONCE, thread_name_prefix="decode")
 
     async def detect(self, request: Request) -> schemas.Detections:
         """Detect objects in an image. Nothing is stored."""
-        upload = await read_upload(request, self._limits.max_bytes)
-        image = await self._in_thread(decode, upload.data)
-        detected = await self._detect(image.pixels)
+        async with self._in_time():
+            upload = await self._read(request)
+            image, detected = await self._decode_and_detect(decode, upload.data)
         return schemas.Detections(
             model=schemas.Model(**detected.model.as_dict()),
             width=image.width,
@@ -126,11 +128,11 @@ class _Routes:
 
         An image without a subject is a subject of its own.
         """
-        upload = await read_upload(request, self._limits.max_bytes)
-        subject = _field(upload, "subject", subject)
-        source = _field(upload, "source", source) or "upload"
-        image = await self._in_thread(sanitise, upload.data)
-        detected = await self._detect(image.pixels)
+        async with self._in_time():
+            upload = await self._read(request)
+            subject = _field(upload, "subject", subject)
+            source = _field(upload, "source", source) or "upload"
+            image, detected = await self._decode_and_detect(sanitise, upload.data)
         new = NewImage(
             data=image.data,
             media_type=image.media_type,
@@ -172,23 +174,54 @@ class _Routes:
         return schemas.Health(status="ok")
 
     async def readyz(self) -> schemas.Health:
-        """A model is in service: it has been loaded and has detected."""
-        status = await self._service.status()
+        """This replica has a model, and that has detected."""
+        status = self._service.own_status()
         if status.model is None:
             raise no_model(status)
         return schemas.Health(status="ready")
 
     async def metrics(self) -> Response:
-        """Requests, latency, detections by class and the model version, for Prometheus."""
-        return Response(self._metrics.render(await self._service.status()), media_type=CONTENT_TYPE)
+        """Requests, latency, queue, detections and the model version of every replica, for
+        Prometheus."""
+        return Response(await self._service.exposition(), media_type=CONTENT_TYPE)
 
-    async def _detect(self, pixels: Any) -> Detected:
-        detected = await self._service.detect(pixels)
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
+        limit = self._service.request_seconds
+        try:
+            async with asyncio.timeout(limit):
+                yield
+        except TimeoutError:
+            self._metrics.timed_out()
+            raise TimedOut(
+                f"The image was not worked off within {limit:g} s.",
+                hint="Send it again, or a smaller one.",
+            ) from None
+
+    async def _read(self, request: Request) -> Upload:
+        self._service.check_room()  # what would be sent away again is not read at all
+        begun = time.perf_counter()
+        upload = await read_upload(request, self._limits.max_bytes)
+        self._metrics.stage("read", time.perf_counter() - begun)
+        return upload
+
+    async def _decode_and_detect(
+        self, decoder: Callable[[bytes, Limits], _Image], data: bytes
+    ) -> tuple[_Image, Detected]:
+        asked = time.perf_counter()
+
+        def timed() -> tuple[_Image, float, float]:
+            begun = time.perf_counter()
+            return decoder(data, self._limits), begun, time.perf_counter()
+
+        with self._service.admitted():
+            loop = asyncio.get_running_loop()
+            image, begun, ended = await loop.run_in_executor(self._decoders, timed)
+            self._metrics.stage("queue", begun - asked)
+            self._metrics.stage("decode", ended - begun)
+            detected = await self._service.detect(image.pixels)
         self._metrics.detected(detected)
-        return detected
-
-    async def _in_thread(self, decoder: Callable[[bytes, Limits], _T], data: bytes) -> _T:
-        return await anyio.to_thread.run_sync(decoder, data, self._limits, limiter=self._decoders)
+        return image, detected
 
 
 def _field(upload: Upload, name: str, in_query: str) -> str:

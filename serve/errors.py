@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import structlog
@@ -16,13 +17,15 @@ from serve.schemas import ErrorBody, error_body
 
 _log = structlog.get_logger(__name__)
 
-# Seconds until a client should try again when there is no model or no room.
+# Seconds until a client should try again when there is no model.
 _RETRY_AFTER_SECONDS = "5"
 _RETRY_AFTER = {
     "description": "seconds until another try makes sense",
     "required": True,
     "schema": {"type": "integer", "minimum": 1},
 }
+# Errors of ours that are for the client to read all the same.
+_SHOWN = (503, 504)
 _MEANING = {
     401: "no API key, or one that is not accepted (`no_key`, `invalid_key`)",
     403: "the API key does not have the scope (`missing_scope`)",
@@ -32,11 +35,18 @@ _MEANING = {
     "`unsupported_media_type`, `empty`)",
     422: "no or more than one image, or a field that cannot be used (`no_image`, "
     "`too_many_images`, `malformed_form`, `invalid_field`, `validation`)",
-    429: "more requests than the API key is good for (`rate_limited`); Retry-After says how long",
+    429: "more than the API key is good for, or than there is room for (`rate_limited`, `busy`): "
+    "come again after Retry-After seconds",
     500: "our failure; the log of the API has more under the request's id (`internal`)",
-    503: "no model is in service, or it cannot keep up (`no_model`, `busy`, `unavailable`)",
+    503: "no model is in service (`no_model`, `unavailable`)",
+    504: "the image took too long (`timeout`)",
 }
 _ROUTES = "POST /v1/detect, POST /v1/images, GET /v1/model; all are described at /docs."
+
+
+class TimedOut(LoopError):
+    code = "timeout"
+    http_status = 504
 
 
 def documented_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -59,13 +69,19 @@ def install_error_handlers(api: FastAPI) -> None:
 
 async def _loop_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, LoopError)  # noqa: S101 (registered for nothing else)
-    if error.http_status >= 500 and error.http_status != 503:
+    if error.http_status >= 500 and error.http_status not in _SHOWN:
         # Ours to mend, and its message may name paths that are not for clients.
         request_id = request.state.request_id
         _log.error("request.failed", request_id=request_id, error=error.as_dict(), exc_info=error)
         return internal_error(request_id)
-    headers = {"retry-after": _RETRY_AFTER_SECONDS} if error.http_status == 503 else None
-    return JSONResponse({"error": error.as_dict()}, error.http_status, headers)
+    return JSONResponse({"error": error.as_dict()}, error.http_status, _retry_after(error))
+
+
+def _retry_after(error: LoopError) -> dict[str, str] | None:
+    seconds = getattr(error, "retry_after_seconds", None)
+    if seconds is not None:
+        return {"retry-after": str(math.ceil(seconds))}
+    return {"retry-after": _RETRY_AFTER_SECONDS} if error.http_status == 503 else None
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:

@@ -1,44 +1,53 @@
-"""What Prometheus reads at ``/metrics``: of this process, since it started."""
+"""What Prometheus reads at ``/metrics``: of every replica, since each of them started."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import Metric
 
 from serve.service import Detected, ServiceStatus
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # From an empty answer to a queue of large images on a small machine.
 _LATENCY_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_SCORE_BUCKETS = tuple(step / 10 for step in range(1, 11))
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 class Metrics:
+    """Of one replica."""
+
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "secondlook_requests",
-            "Requests by route, method and status code.",
-            ("route", "method", "code"),
-            registry=self._registry,
+        self._requests = self._counter(
+            "requests", "Requests by route, method and status code.", "route", "method", "code"
         )
-        self._seconds = Histogram(
-            "secondlook_request_seconds",
+        self._seconds = self._histogram(
+            "request_seconds",
             "Time from the first byte of a request to the last of its answer.",
-            ("route",),
-            buckets=_LATENCY_BUCKETS_SECONDS,
-            registry=self._registry,
+            _LATENCY_BUCKETS_SECONDS,
+            "route",
         )
-        self._detections = Counter(
-            "secondlook_detections",
-            "Detections by class.",
-            ("class_name",),
-            registry=self._registry,
+        self._stages = self._histogram(
+            "stage_seconds",
+            "Time an image spends in a stage: read (its bytes), queue (for a free decoder), "
+            "decode, detect (in the engine, waiting there included).",
+            _LATENCY_BUCKETS_SECONDS,
+            "stage",
         )
-        self._model = Gauge(
-            "secondlook_model_info",
-            "1 for the model version in service.",
-            ("name", "version", "digest"),
-            registry=self._registry,
+        self._rejected = self._counter("rejected", "Images there was no room for.")
+        self._timeouts = self._counter("timeouts", "Images that took too long.")
+        self._detections = self._counter("detections", "Detections by class.", "class_name")
+        self._scores = self._histogram(
+            "scores", "Confidence of detections by class.", _SCORE_BUCKETS, "class_name"
+        )
+        self._inside = self._gauge("images_inside", "Images in the replica: queue and engine.")
+        self._limit = self._gauge("images_limit", "Images that the replica has room for.")
+        self._in_engine = self._gauge("images_in_engine", "Images that the engine works on.")
+        self._model = self._gauge(
+            "model_info", "1 for the model version in service.", "name", "version", "digest"
         )
 
     def request(self, route: str, method: str, code: int, seconds: float) -> None:
@@ -47,13 +56,67 @@ class Metrics:
         self._requests.labels(route, method, str(code)).inc()
         self._seconds.labels(route).observe(seconds)
 
+    def stage(self, stage: str, seconds: float) -> None:
+        self._stages.labels(stage).observe(seconds)
+
+    def rejected(self) -> None:
+        self._rejected.inc()
+
+    def timed_out(self) -> None:
+        self._timeouts.inc()
+
     def detected(self, detected: Detected) -> None:
         for detection in detected.detections:
-            self._detections.labels(detected.classes.name_of(detection.class_id)).inc()
+            name = detected.classes.name_of(detection.class_id)
+            self._detections.labels(name).inc()
+            self._scores.labels(name).observe(detection.confidence)
 
-    def render(self, status: ServiceStatus) -> bytes:
+    def load(self, *, inside: int, limit: int, in_engine: int) -> None:
+        self._inside.set(inside)
+        self._limit.set(limit)
+        self._in_engine.set(in_engine)
+
+    def families(self, status: ServiceStatus) -> list[Metric]:
+        """All of them as they are now; they can be pickled."""
         self._model.clear()
         if status.model is not None:
             model = status.model
             self._model.labels(model.name, model.version, model.digest).set(1)
-        return generate_latest(self._registry)
+        return list(self._registry.collect())
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"secondlook_{name}", text, labels, registry=self._registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"secondlook_{name}", text, labels, registry=self._registry)
+
+    def _histogram(
+        self, name: str, text: str, buckets: tuple[float, ...], *labels: str
+    ) -> Histogram:
+        return Histogram(
+            f"secondlook_{name}", text, labels, buckets=buckets, registry=self._registry
+        )
+
+
+def exposition(replicas: Mapping[str, Iterable[Metric]]) -> bytes:
+    """Prometheus' text of several replicas' families, each sample with its ``replica``."""
+    return generate_latest(_Merged(replicas))
+
+
+class _Merged(CollectorRegistry):
+    def __init__(self, replicas: Mapping[str, Iterable[Metric]]) -> None:
+        super().__init__()
+        self._replicas = replicas
+
+    def collect(self) -> Iterator[Metric]:
+        merged: dict[str, Metric] = {}
+        for replica, families in self._replicas.items():
+            for family in families:
+                into = merged.setdefault(
+                    family.name, Metric(family.name, family.documentation, family.type)
+                )
+                into.samples += [
+                    sample._replace(labels={**sample.labels, "replica": replica})
+                    for sample in family.samples
+                ]
+        yield from merged.values()

@@ -1,43 +1,60 @@
 """The place where a replica keeps its model, and how another one gets there while it serves.
 
 A new model is loaded and tried in a background thread; requests go to the old one until it is
-ready. A model that cannot be loaded changes nothing but the error that is reported.
+ready, and it is closed when the last of them has its answer. A model that cannot be loaded changes
+nothing but the error that is reported.
 """
 
 from __future__ import annotations
 
-import asyncio
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 import structlog
 
-from detector.base import Detector, Pixels, smoke_test
-from loop.errors import LoopError, NoModel
+from detector.base import Pixels, smoke_image
+from loop.classes import ClassList
+from loop.errors import LoopError, NoModel, Unavailable
 from loop.predictions import ModelRef
-from serve.service import Detected, ServiceStatus
+from serve.engines import Answer, Engine
+from serve.service import ServiceStatus
 
 _log = structlog.get_logger(__name__)
 
+# A model that does not answer its first image in this time is not one to serve with.
+_SMOKE_SECONDS = 120.0
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True, eq=False)
 class _Loaded:
     model: ModelRef
-    detector: Detector
-    # One thread for one model: torch keeps a pool of threads for each thread that calls it.
-    thread: ThreadPoolExecutor
+    engine: Engine
+    # When each image that has no answer yet was handed over, in seconds of the monotonic clock.
+    pending: dict[Future[Answer], float] = field(default_factory=dict)
+    retired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """An image on its way through one model version."""
+
+    model: ModelRef
+    classes: ClassList
+    answer: Future[Answer]
 
 
 class ModelSlot:
-    """``load`` turns a model version into a detector; it may take long and may raise anything."""
+    """``load`` turns a model version into an engine; it may take long and may raise anything."""
 
-    def __init__(self, load: Callable[[ModelRef], Detector]) -> None:
+    def __init__(self, load: Callable[[ModelRef], Engine]) -> None:
         self._load = load
         self._lock = threading.Lock()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load-model")
         self._current: _Loaded | None = None
+        self._retired: set[_Loaded] = set()
         self._wanted: ModelRef | None = None
         self._loading = False
         self._error: str | None = None
@@ -49,10 +66,14 @@ class ModelSlot:
             self._asked += 1
             self._wanted, self._error = model, None
             if model is None:
-                self._current = None
+                self._put(None)
             self._loading = model is not None and not self._serves(model)
             if self._loading and model is not None:
                 self._loader.submit(self._replace, model, self._asked)
+
+    def settle(self, timeout: float) -> None:
+        """Wait, at most ``timeout`` seconds, until nothing is being loaded."""
+        self._loader.submit(lambda: None).exception(timeout)
 
     def status(self) -> ServiceStatus:
         with self._lock:
@@ -62,52 +83,99 @@ class ModelSlot:
             return ServiceStatus(wanted=wanted, loading=loading, error=error)
         return ServiceStatus(
             model=current.model,
-            classes=current.detector.classes.names,
-            image_size=current.detector.image_size,
+            classes=current.engine.classes.names,
+            image_size=current.engine.image_size,
             wanted=wanted,
             loading=loading,
             error=error,
         )
 
-    async def detect(self, images: Sequence[Pixels]) -> list[Detected]:
-        """All of ``images`` by the model of this moment. Raises `NoModel`."""
-        loaded = self._current
+    @property
+    def parallel(self) -> int:
+        """How many images the model of this moment works on at once; 1 without a model."""
+        current = self._current
+        return current.engine.parallel if current else 1
+
+    @property
+    def pending(self) -> int:
+        """Images that models still have to answer."""
+        with self._lock:
+            return sum(len(loaded.pending) for loaded in self._all())
+
+    def longest_wait(self) -> float:
+        """Seconds since the oldest image without an answer was handed over; 0 without one."""
+        with self._lock:
+            begun = [at for loaded in self._all() for at in loaded.pending.values()]
+        return time.monotonic() - min(begun) if begun else 0.0
+
+    def submit(self, image: Pixels) -> Submitted:
+        """Hand ``image`` to the model of this moment. Raises `NoModel`."""
+        with self._lock:
+            loaded = self._current
+            if loaded is not None:
+                answer = loaded.engine.submit(image)
+                loaded.pending[answer] = time.monotonic()
         if loaded is None:
             raise no_model(self.status())
-        loop = asyncio.get_running_loop()
-        answers = await loop.run_in_executor(loaded.thread, loaded.detector.detect, images)
-        return [Detected(loaded.model, loaded.detector.classes, answer) for answer in answers]
+        # Outside the lock: an answer that is there already calls back at once.
+        answer.add_done_callback(lambda done: self._answered(loaded, done))
+        return Submitted(loaded.model, loaded.engine.classes, answer)
+
+    def _answered(self, loaded: _Loaded, answer: Future[Answer]) -> None:
+        with self._lock:
+            loaded.pending.pop(answer, None)
+            over = loaded.retired and not loaded.pending
+            if over:
+                self._retired.discard(loaded)
+        if over:  # not here: this may be the engine's own thread
+            self._loader.submit(_close, loaded.engine)
+
+    def _all(self) -> list[_Loaded]:
+        return [*self._retired, *([self._current] if self._current else [])]
 
     def _serves(self, model: ModelRef) -> bool:
         return self._current is not None and self._current.model == model
 
+    def _put(self, loaded: _Loaded | None) -> None:
+        old, self._current = self._current, loaded
+        if old is None:
+            return
+        old.retired = True
+        if old.pending:
+            self._retired.add(old)
+        else:
+            self._loader.submit(_close, old.engine)
+
     def _replace(self, model: ModelRef, asked: int) -> None:
         if asked != self._asked:  # something else was asked for while this waited
             return
-        thread = ThreadPoolExecutor(1, thread_name_prefix="detect")
         try:
-            # In the thread that will detect later, so that it is warm.
-            detector = thread.submit(self._load_and_try, model).result()
+            engine = self._load(model)
+            try:
+                _smoke_test(engine)
+            except Exception:
+                _close(engine)
+                raise
         except Exception as error:
             # Anything that weights or a store can raise; the model before serves on.
             _log.exception("model.load_failed", model=model.as_dict())
             self._finish(asked, None, _explain(error))
         else:
-            self._finish(asked, _Loaded(model, detector, thread), None)
-
-    def _load_and_try(self, model: ModelRef) -> Detector:
-        detector = self._load(model)
-        smoke_test(detector)
-        return detector
+            self._finish(asked, _Loaded(model, engine), None)
 
     def _finish(self, asked: int, loaded: _Loaded | None, error: str | None) -> None:
         with self._lock:
-            if asked != self._asked:
-                return
-            self._loading, self._error = False, error
-            if loaded is not None:
-                self._current = loaded
-                _log.info("model.in_service", model=loaded.model.as_dict())
+            late = asked != self._asked
+            if not late:
+                self._loading, self._error = False, error
+                if loaded is not None:
+                    self._put(loaded)
+        if loaded is None:
+            return
+        if late:
+            _close(loaded.engine)
+        else:
+            _log.info("model.in_service", model=loaded.model.as_dict())
 
 
 def no_model(status: ServiceStatus) -> NoModel:
@@ -123,6 +191,23 @@ def no_model(status: ServiceStatus) -> NoModel:
         "No model is in service yet.",
         hint="Train one and promote it: secondlook models promote VERSION.",
     )
+
+
+def _smoke_test(engine: Engine) -> None:
+    try:
+        engine.submit(smoke_image()).result(_SMOKE_SECONDS)
+    except Exception as error:  # weights may hold anything, so anything may fail
+        raise Unavailable(
+            f"The model loads but cannot detect: {type(error).__name__}: {error}.",
+            hint="Train or export the model again and register the new version.",
+        ) from error
+
+
+def _close(engine: Engine) -> None:
+    try:
+        engine.close()
+    except Exception:  # nothing waits for it any more
+        _log.exception("model.close_failed")
 
 
 def _explain(error: Exception) -> str:

@@ -23,11 +23,15 @@ _IMPORT_PATH = "serve.app:build"
 _DETECTOR = "DetectorReplica"  # the deployment's name is that of its class in serve.app
 _APPLICATIONS = "/api/serve/applications/"
 _CALL_SECONDS = 30.0
+# The first call starts Serve: more than half a minute on two cores that are busy (measured).
+_PUT_SECONDS = 180.0
 _POLL_SECONDS = 0.1
-# Starting Serve and two replicas that import torch, on a machine that is busy with other things.
+# Starting Serve and replicas that import torch and load a model, on a machine that is busy.
 _DEPLOY_SECONDS = 300.0
-# Longer than any detection, so that no client waits for ever behind a stuck replica.
-_REQUEST_SECONDS = 120.0
+# On top of what a detection may take, for storing it: no client waits for ever behind a replica.
+_REQUEST_MARGIN_SECONDS = 90.0
+# On top of what a detection may take, while a replica that is no longer wanted ends its work.
+_DRAIN_MARGIN_SECONDS = 10.0
 
 
 def deploy(settings: Settings, dashboard_url: str, model: ModelRef | None) -> None:
@@ -53,10 +57,10 @@ def swap(settings: Settings, dashboard_url: str, model: ModelRef | None) -> None
 def wait_until_served(
     api_url: str, model: ModelRef | None, timeout: float, headers: dict[str, str] | None = None
 ) -> None:
-    """Wait until the API detects with ``model`` (None: until it answers and has none).
+    """Wait until every replica detects with ``model`` (None: until none has one).
     ``headers`` carry an API key with the scope ``model``.
 
-    Raises `Unavailable` with the replica's own reason when it could not load the model, or when
+    Raises `Unavailable` with the replica's own reason when one could not load the model, or when
     ``timeout`` seconds have passed.
     """
     deadline = time.monotonic() + timeout
@@ -68,7 +72,7 @@ def wait_until_served(
         while True:
             status = _model_state(client)
             if status is not None and status["wanted"] == wanted:
-                if status["model"] == wanted:
+                if status["model"] == wanted and not status["loading"]:
                     return
                 if status["error"]:
                     raise Unavailable(
@@ -93,8 +97,11 @@ def _document(settings: Settings, model: ModelRef | None) -> dict[str, Any]:
         "runtime_env": {"env_vars": _environment(settings)},
         "args": {
             "replicas": settings.replicas,
-            "max_batch_size": settings.max_batch_size,
+            "max_replicas": settings.max_replicas,
+            "target": settings.replica_target,
             "cpus": settings.serve_cpus,
+            "gpus": settings.serve_gpus,
+            "drain_seconds": settings.request_seconds + _DRAIN_MARGIN_SECONDS,
         },
         "deployments": [
             {
@@ -113,7 +120,7 @@ def _document(settings: Settings, model: ModelRef | None) -> dict[str, Any]:
         "http_options": {
             "host": settings.host,
             "port": settings.api_port,
-            "request_timeout_s": _REQUEST_SECONDS,
+            "request_timeout_s": settings.request_seconds + _REQUEST_MARGIN_SECONDS,
         },
         "applications": [application],
     }
@@ -130,6 +137,13 @@ def _environment(settings: Settings) -> dict[str, str]:
         "nms_iou",
         "max_image_bytes",
         "max_image_pixels",
+        "max_batch_size",
+        "replicas",
+        "max_replicas",
+        "serve_cpus",
+        "replica_room",
+        "request_seconds",
+        "stuck_seconds",
         "log_level",
     )
     values = {f"SECONDLOOK_{name.upper()}": str(getattr(settings, name)) for name in passed_on}
@@ -138,7 +152,7 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 def _apply(dashboard_url: str, document: dict[str, Any]) -> None:
     with _client(dashboard_url) as client:
-        _send(client, "PUT", _APPLICATIONS, json=document)
+        _send(client, "PUT", _APPLICATIONS, json=document, timeout=_PUT_SECONDS)
         deadline = time.monotonic() + _DEPLOY_SECONDS
         while True:
             application = _application(client) or {"status": "NOT_STARTED", "message": ""}

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loop.classes import ClassList
 from loop.predictions import Detection, ModelRef
+
+if TYPE_CHECKING:
+    from serve.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +51,46 @@ class ServiceStatus:
 
 def furthest_behind(statuses: Sequence[ServiceStatus]) -> ServiceStatus:
     """Of several replicas' states the one that a swap still waits for: failed, then without a
-    model, then loading. So what the API says to be served is served by all of them."""
-    return max(
+    model, then loading. So what the API says to be served is served by all of them.
+
+    Replicas that were not asked for the same yet are loading, whatever they say.
+    """
+    behind = max(
         statuses,
         key=lambda status: (status.error is not None, status.model is None, status.loading),
     )
+    if any(status.wanted != behind.wanted for status in statuses):
+        return replace(behind, loading=True, error=None)
+    failed = sum(status.error is not None for status in statuses)
+    if 0 < failed < len(statuses):
+        return replace(behind, error=f"{behind.error} ({failed} of {len(statuses)} replicas)")
+    return behind
 
 
 class DetectionService(Protocol):
+    """A replica and what it knows of its siblings."""
+
+    @property
+    def metrics(self) -> Metrics:
+        """Of this replica."""
+
+    @property
+    def request_seconds(self) -> float:
+        """How long reading, decoding and detecting one image may take."""
+
+    def check_room(self) -> None:
+        """Raises `serve.admission.Busy` if there is no room for another image."""
+
+    def admitted(self) -> AbstractContextManager[None]:
+        """Room for one image while the block runs. Raises `serve.admission.Busy`."""
+
     async def detect(self, pixels: NDArray[np.uint8]) -> Detected:
-        """Boxes in ``pixels`` (height x width x 3, RGB).
+        """Boxes in ``pixels`` (height x width x 3, RGB). Raises `NoModel` while there is none."""
 
-        Raises `NoModel` while there is none and `Unavailable` when it cannot keep up.
-        """
+    async def status(self) -> ServiceStatus:
+        """Of all replicas: `furthest_behind`."""
 
-    async def status(self) -> ServiceStatus: ...
+    def own_status(self) -> ServiceStatus: ...
+
+    async def exposition(self) -> bytes:
+        """The metrics of all replicas, for Prometheus."""

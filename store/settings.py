@@ -57,10 +57,23 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(50_000_000, gt=0)
     # Of a ZIP with a data set that an engineer brings in over the app.
     max_import_bytes: int = Field(4 * 1024**3, gt=0)
+    # The most images that torch is given at once.
     max_batch_size: int = Field(8, gt=0)
     replicas: int = Field(1, gt=0)
+    # More than `replicas`: Serve starts as many as keep each at `replica_target` images.
+    max_replicas: int = Field(0, ge=0)
+    replica_target: float = Field(8, gt=0)
     # CPUs that a replica reserves. With 0, training on the same small machine still finds some.
     serve_cpus: float = Field(0, ge=0)
+    # Share of a GPU that a replica reserves; several replicas can have a part of one.
+    serve_gpus: float = Field(0, ge=0)
+    # Images inside a replica at once; others get 429. 0: what suits the engine.
+    replica_room: int = Field(0, ge=0)
+    # How long an image may take, and after how long the engine is taken to be stuck.
+    request_seconds: float = Field(30, gt=0)
+    stuck_seconds: float = Field(90, gt=0)
+    # Whether HTTP goes to the replicas through HAProxy, or through Serve's own proxy.
+    haproxy: bool = True
 
     # How long a case is held for who opened it; the page renews it every 30 s.
     lease_seconds: float = Field(300, gt=0)

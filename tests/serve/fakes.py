@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +24,9 @@ from loop.errors import NotFound
 from loop.events import Actor, Event, Role
 from loop.images import Image
 from loop.predictions import Detection, ModelRef, Prediction
+from serve.admission import Busy
+from serve.engines import Answer
+from serve.metrics import Metrics, exposition
 from serve.model_slot import no_model
 from serve.service import Detected, ServiceStatus
 
@@ -39,11 +45,17 @@ class FakeService:
             model=model_ref("1"), classes=CLASSES.names, image_size=64, wanted=model_ref("1")
         )
         self.failure: Exception | None = None
+        self.busy: Busy | None = None
+        self.never_answers = False
+        self.request_seconds = 10.0
+        self.metrics = Metrics()
         self.seen: list[NDArray[np.uint8]] = []
 
     async def detect(self, pixels: NDArray[np.uint8]) -> Detected:
         if self.failure is not None:
             raise self.failure
+        if self.never_answers:
+            await asyncio.Event().wait()
         if self.state.model is None:
             raise no_model(self.state)
         self.seen.append(pixels)
@@ -54,6 +66,20 @@ class FakeService:
     async def status(self) -> ServiceStatus:
         return self.state
 
+    def own_status(self) -> ServiceStatus:
+        return self.state
+
+    def check_room(self) -> None:
+        if self.busy is not None:
+            raise self.busy
+
+    def admitted(self) -> AbstractContextManager[None]:
+        self.check_room()
+        return nullcontext()
+
+    async def exposition(self) -> bytes:
+        return exposition({"r1": self.metrics.families(self.state)})
+
 
 class OpenGate:
     """Lets everybody in, as the API itself."""
@@ -62,18 +88,38 @@ class OpenGate:
         return Actor("api", Role.SYSTEM)
 
 
-class FakeDetector:
-    """Knows which model it is by the name of its only class."""
+class FakeEngine:
+    """Knows which model it is by the name of its only class. Answers at once, until it is told to
+    hold its answers back; `let` gives them."""
 
     image_size = 64
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, parallel: int = 2) -> None:
         self.classes = ClassList((name,))
-        self.batches: list[int] = []
+        self.parallel = parallel
+        self.holds = False
+        self.failure: Exception | None = None
+        self.held: list[Future[Answer]] = []
+        self.closed = threading.Event()
 
-    def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[tuple[Detection, ...]]:
-        self.batches.append(len(images))
-        return [(Detection("d1", Box(0, 0, 1, 1), 0, 0.5),) for _ in images]
+    def submit(self, image: NDArray[np.uint8]) -> Future[Answer]:
+        assert not self.closed.is_set()
+        future: Future[Answer] = Future()
+        self.held.append(future)
+        if not self.holds:
+            self.let()
+        return future
+
+    def let(self) -> None:
+        while self.held:
+            future = self.held.pop()
+            if self.failure is not None:
+                future.set_exception(self.failure)
+            else:
+                future.set_result((Detection("d1", Box(0, 0, 1, 1), 0, 0.5),))
+
+    def close(self) -> None:
+        self.closed.set()
 
 
 class FakeImageStore:

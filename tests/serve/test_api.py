@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loop.cases import CaseState
-from loop.errors import BrokenRecord, Unavailable
+from loop.errors import BrokenRecord
+from serve.admission import Busy
 from serve.service import ServiceStatus
 from tests.serve.conftest import MAX_BYTES, World, picture
 from tests.serve.fakes import model_ref
@@ -290,11 +291,28 @@ def test_without_a_model_uploads_get_503_and_a_hint(client: TestClient, world: W
     assert world.images.kept == {}
 
 
-def test_a_busy_detector_is_a_503(client: TestClient, world: World) -> None:
-    world.service.failure = Unavailable("Too much.", hint="Send less.", code="busy")
-    response = client.post("/v1/detect", content=picture(), headers=JPEG)
-    assert response.status_code == 503
+@pytest.mark.parametrize("path", UPLOADS)
+def test_what_there_is_no_room_for_is_told_when_to_come_again(
+    client: TestClient, world: World, path: str
+) -> None:
+    world.service.busy = Busy("Too much.", hint="Send less.")
+    world.service.busy.retry_after_seconds = 7
+    # Not an image: it is sent away before anybody looks at it.
+    response = client.post(path, content=b"no image", headers=JPEG)
+    assert response.status_code == 429
     assert error_of(response)["code"] == "busy"
+    assert response.headers["retry-after"] == "7"
+
+
+@pytest.mark.parametrize("path", UPLOADS)
+def test_an_image_that_takes_too_long_is_a_504(client: TestClient, world: World, path: str) -> None:
+    world.service.never_answers = True
+    world.service.request_seconds = 0.05
+    response = client.post(path, content=picture(), headers=JPEG)
+    assert response.status_code == 504
+    assert error_of(response)["code"] == "timeout"
+    assert world.images.kept == {}
+    assert 'secondlook_timeouts_total{replica="r1"} 1.0' in client.get("/metrics").text
 
 
 @pytest.mark.parametrize(
@@ -378,13 +396,22 @@ def test_metrics_count_requests_detections_and_name_the_model(client: TestClient
     client.get("/somewhere/else")
     client.request("BREW", "/v1/detect")
     text = client.get("/metrics").text
-    assert 'secondlook_requests_total{code="200",method="POST",route="/v1/detect"} 1.0' in text
-    assert 'secondlook_requests_total{code="415",method="POST",route="/v1/detect"} 1.0' in text
-    assert 'code="404",method="GET",route="unknown"' in text
+    assert (
+        'secondlook_requests_total{code="200",method="POST",replica="r1",route="/v1/detect"} 1.0'
+        in text
+    )
+    assert (
+        'secondlook_requests_total{code="415",method="POST",replica="r1",route="/v1/detect"} 1.0'
+        in text
+    )
+    assert 'code="404",method="GET",replica="r1",route="unknown"' in text
     assert "BREW" not in text
-    assert 'secondlook_detections_total{class_name="rod"} 1.0' in text
+    assert 'secondlook_detections_total{class_name="rod",replica="r1"} 1.0' in text
     assert f'secondlook_model_info{{digest="{model_ref("1").digest}"' in text
-    assert 'secondlook_request_seconds_bucket{le="0.5",route="/v1/detect"}' in text
+    assert 'secondlook_request_seconds_bucket{le="0.5",replica="r1",route="/v1/detect"}' in text
+    for stage in ("read", "queue", "decode"):
+        assert f'secondlook_stage_seconds_count{{replica="r1",stage="{stage}"}} ' in text
+    assert 'secondlook_scores_bucket{class_name="rod",le="0.9",replica="r1"} 1.0' in text
 
 
 def test_openapi_documents_uploads_and_errors(client: TestClient) -> None:
@@ -396,7 +423,7 @@ def test_openapi_documents_uploads_and_errors(client: TestClient) -> None:
             "application/octet-stream",
             "multipart/form-data",
         }
-        for status in ("413", "415", "422", "503"):
+        for status in ("413", "415", "422", "429", "503", "504"):
             schema = post["responses"][status]["content"]["application/json"]["schema"]
             assert schema["$ref"].endswith("/ErrorBody")
     assert "HTTPValidationError" not in json.dumps(paths)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from loop.api_keys import Scope
@@ -19,6 +24,7 @@ from loop.errors import Unavailable
 from loop.events import Actor, Role
 from loop.managing_keys import ManageApiKeys
 from loop.predictions import ModelRef
+from serve.haproxy import proxy_environment
 from serve.release import deploy, swap, wait_until_served
 from store.settings import Settings, load_settings
 from store.unit_of_work import open_units_of_work
@@ -28,6 +34,7 @@ from tests.serve.conftest import picture
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
 
 OTHER_NAMES = ("rod", "ring", "blob")
+_SWAPS = 20
 JPEG = {"content-type": "image/jpeg"}
 
 
@@ -38,6 +45,7 @@ class Cluster:
     one: ModelRef
     two: ModelRef
     broken: ModelRef
+    sockets: Path
 
     @property
     def api(self) -> str:
@@ -60,13 +68,17 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     import ray
 
     home = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as environment:
+    with ExitStack() as resources, pytest.MonkeyPatch.context() as environment:
         environment.delenv("RAY_ADDRESS", raising=False)
         environment.delenv("MLFLOW_TRACKING_URI", raising=False)
         environment.setenv("SECONDLOOK_API_PORT", str(free_port()))
         environment.setenv("SECONDLOOK_MIN_CONFIDENCE", "0.1")
         environment.setenv("SECONDLOOK_API_OPEN_ON_LOOPBACK", "true")
+        environment.setenv("SECONDLOOK_REPLICAS", "2")
         settings = load_settings(home)
+        sockets = Path(resources.enter_context(TemporaryDirectory()))
+        for name, value in proxy_environment(settings, sockets).items():
+            environment.setenv(name, value)
         models = register_models(settings, home)
         context = ray.init(
             address="local",
@@ -81,7 +93,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             dashboard = f"http://{context.dashboard_url}"
             deploy(settings, dashboard, models[0])
             wait_until_served(settings.api_url, models[0], 240)
-            yield Cluster(settings, dashboard, *models)
+            yield Cluster(settings, dashboard, *models, sockets)
         finally:
             ray.shutdown()
 
@@ -132,6 +144,18 @@ def trickle(api: str) -> Iterator[Counter[tuple[int, str]]]:
             thread.join()
 
 
+def replica_pids(cluster: Cluster) -> list[int]:
+    return [replica["pid"] for replica in running_replicas(cluster)]
+
+
+def _is_proxy_of(process: psutil.Process, cluster: Cluster) -> bool:
+    try:
+        command = process.cmdline()
+    except psutil.Error:
+        return False
+    return "-f" in command and any(each.startswith(str(cluster.sockets)) for each in command)
+
+
 def answered(seen: Counter[tuple[int, str]], more: int) -> None:
     """Wait until so many more requests have been answered."""
     done = sum(seen.values())
@@ -141,16 +165,21 @@ def answered(seen: Counter[tuple[int, str]], more: int) -> None:
 
 def replicas(cluster: Cluster) -> set[str]:
     """The actors behind the application: a restart makes new ones."""
+    return {replica["actor_id"] for replica in running_replicas(cluster)}
+
+
+def running_replicas(cluster: Cluster) -> list[dict[str, Any]]:
     from serve.release import _application, _client
 
     with _client(cluster.dashboard) as client:
         application = _application(client)
     assert application is not None
-    return {
-        replica["actor_id"]
+    return [
+        replica
         for deployment in application["deployments"].values()
         for replica in deployment["replicas"]
-    }
+        if replica["state"] == "RUNNING"
+    ]
 
 
 def test_an_image_goes_through_the_served_model(cluster: Cluster) -> None:
@@ -172,9 +201,9 @@ def test_a_swap_under_load_fails_no_request_and_restarts_nothing(cluster: Cluste
     cluster.swap(cluster.one)
     before = replicas(cluster)
     with trickle(cluster.api) as seen:
-        cluster.swap(cluster.two)
-        cluster.swap(cluster.one)
-        cluster.swap(cluster.two)
+        for _ in range(_SWAPS // 2):
+            cluster.swap(cluster.one)
+            cluster.swap(cluster.two)
         answered(seen, 10)
     assert {status for status, _ in seen} == {200}, seen
     assert {version for _, version in seen} == {cluster.one.version, cluster.two.version}
@@ -197,6 +226,43 @@ def test_a_broken_model_is_reported_and_the_old_one_serves_on(cluster: Cluster) 
     assert state["error"]
     assert replicas(cluster) == before
     cluster.swap(cluster.two)  # and it is no dead end
+
+
+def test_every_replica_is_in_the_metrics(cluster: Cluster) -> None:
+    cluster.swap(cluster.one)
+    text = httpx.get(f"{cluster.api}/metrics", timeout=30).text
+    models = [line for line in text.splitlines() if line.startswith("secondlook_model_info")]
+    assert len(models) == cluster.settings.replicas
+    assert all(f'digest="{cluster.one.digest}"' in line for line in models)
+
+
+def test_a_killed_replica_under_load_fails_no_request_that_it_had_read(cluster: Cluster) -> None:
+    cluster.swap(cluster.one)
+    before = replicas(cluster)
+    with trickle(cluster.api) as seen:
+        answered(seen, 10)
+        os.kill(replica_pids(cluster)[0], signal.SIGKILL)
+        deadline = time.monotonic() + 180
+        while len(replicas(cluster) - before) == 0 and time.monotonic() < deadline:
+            time.sleep(0.2)
+        wait_until_served(cluster.api, cluster.one, 180)
+        answered(seen, 20)
+    # HAProxy sends a request again when a replica hangs up on it, but not when the kernel resets
+    # the connection because the killed one had not read it yet: then it hangs up on the client.
+    unread = sum(count for (_, told), count in seen.items() if "Server disconnected" in told)
+    assert unread <= 1, seen
+    assert {status for status, _ in seen} <= {200, 0}, seen
+    assert seen[200, cluster.one.version] == sum(seen.values()) - unread, seen
+    assert len(replicas(cluster) - before) == 1
+
+
+def test_nothing_of_the_proxy_listens_beyond_this_machine(cluster: Cluster) -> None:
+    proxies = [process for process in psutil.process_iter() if _is_proxy_of(process, cluster)]
+    assert proxies
+    for process in proxies:
+        listening = [each for each in process.net_connections() if each.status == "LISTEN"]
+        assert {each.laddr.ip for each in listening} <= {"127.0.0.1"}
+        assert cluster.settings.api_port in {each.laddr.port for each in listening}
 
 
 def test_without_a_model_it_says_so(cluster: Cluster) -> None:

@@ -104,7 +104,11 @@ def test_without_a_key_there_is_nothing(client: TestClient, method: str, path: s
     assert response.json()["error"]["hint"]
 
 
-@pytest.mark.parametrize("sent", ["", "Bearer", "Bearer x", f"Bearer {new_key()}", "Bearer é"])
+@pytest.mark.parametrize(
+    "sent",
+    ["", "Bearer", "Bearer x", f"Bearer {new_key()}", "Bearer é"],
+    ids=["empty", "no key", "short", "unknown", "not ASCII"],
+)
 def test_what_is_no_good_key_is_refused(client: TestClient, keys: Keys, sent: str) -> None:
     keys.make()
     headers = {"authorization": sent.encode("latin-1"), "x-api-key": new_key().encode()}

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable
 
@@ -10,7 +9,7 @@ import pytest
 from loop.errors import InvalidInput, NoModel
 from loop.predictions import ModelRef
 from serve.model_slot import ModelSlot
-from tests.serve.fakes import FakeDetector, model_ref
+from tests.serve.fakes import FakeEngine, model_ref
 
 IMAGE = np.zeros((4, 4, 3), np.uint8)
 ONE, TWO = model_ref("1"), model_ref("2")
@@ -23,27 +22,26 @@ class Loader:
         self.gates: dict[ModelRef, threading.Event] = {}
         self.failures: dict[ModelRef, Exception] = {}
         self.loaded: list[ModelRef] = []
+        self.engines: dict[ModelRef, FakeEngine] = {}
 
     def hold(self, model: ModelRef) -> Callable[[], None]:
         self.gates[model] = threading.Event()
         return self.gates[model].set
 
-    def __call__(self, model: ModelRef) -> FakeDetector:
+    def __call__(self, model: ModelRef) -> FakeEngine:
         if model in self.gates:
             assert self.gates[model].wait(10)
         self.loaded.append(model)
         if model in self.failures:
             raise self.failures[model]
-        return FakeDetector(model.version)
-
-
-def settled(slot: ModelSlot) -> None:
-    """Wait for whatever is being loaded."""
-    slot._loader.submit(lambda: None).result(10)
+        self.engines[model] = FakeEngine(model.version)
+        return self.engines[model]
 
 
 def detect(slot: ModelSlot) -> ModelRef:
-    return asyncio.run(slot.detect([IMAGE]))[0].model
+    submitted = slot.submit(IMAGE)
+    assert submitted.answer.result(10)
+    return submitted.model
 
 
 def test_an_empty_slot_has_no_model() -> None:
@@ -58,7 +56,7 @@ def test_an_empty_slot_has_no_model() -> None:
 def test_a_model_serves_once_it_is_loaded_and_tried() -> None:
     slot = ModelSlot(Loader())
     slot.ask_for(ONE)
-    settled(slot)
+    slot.settle(10)
     status = slot.status()
     assert (status.model, status.wanted, status.loading, status.error) == (ONE, ONE, False, None)
     assert status.classes == ("1",)
@@ -70,14 +68,14 @@ def test_the_old_model_serves_while_the_new_one_loads() -> None:
     loader = Loader()
     slot = ModelSlot(loader)
     slot.ask_for(ONE)
-    settled(slot)
+    slot.settle(10)
     let = loader.hold(TWO)
     slot.ask_for(TWO)
     assert slot.status().loading
     assert slot.status().wanted == TWO
     assert detect(slot) == ONE
     let()
-    settled(slot)
+    slot.settle(10)
     assert detect(slot) == TWO
     assert not slot.status().loading
 
@@ -87,9 +85,9 @@ def test_a_model_that_cannot_be_loaded_leaves_the_old_one_and_its_reason() -> No
     loader.failures[TWO] = InvalidInput("Not a checkpoint.", hint="Use another.")
     slot = ModelSlot(loader)
     slot.ask_for(ONE)
-    settled(slot)
+    slot.settle(10)
     slot.ask_for(TWO)
-    settled(slot)
+    slot.settle(10)
     status = slot.status()
     assert status.model == ONE
     assert status.wanted == TWO
@@ -98,17 +96,16 @@ def test_a_model_that_cannot_be_loaded_leaves_the_old_one_and_its_reason() -> No
 
 
 def test_a_model_that_loads_but_cannot_detect_is_not_taken() -> None:
-    class Broken(FakeDetector):
-        def detect(self, images: object) -> list[tuple[()]]:
-            raise RuntimeError("shapes do not match")
-
-    slot = ModelSlot(lambda model: Broken("x") if model == TWO else FakeDetector("1"))
+    broken = FakeEngine("x")
+    broken.failure = RuntimeError("shapes do not match")
+    slot = ModelSlot(lambda model: broken if model == TWO else FakeEngine("1"))
     slot.ask_for(ONE)
-    settled(slot)
+    slot.settle(10)
     slot.ask_for(TWO)
-    settled(slot)
+    slot.settle(10)
     assert slot.status().model == ONE
     assert "shapes do not match" in (slot.status().error or "")
+    assert broken.closed.is_set()
 
 
 def test_a_failed_model_can_be_asked_for_again() -> None:
@@ -116,13 +113,13 @@ def test_a_failed_model_can_be_asked_for_again() -> None:
     loader.failures[ONE] = OSError("the store was away")
     slot = ModelSlot(loader)
     slot.ask_for(ONE)
-    settled(slot)
+    slot.settle(10)
     assert slot.status().error == "OSError: the store was away"
     with pytest.raises(NoModel, match="the store was away"):
         detect(slot)
     loader.failures.clear()
     slot.ask_for(ONE)
-    settled(slot)
+    slot.settle(10)
     assert slot.status().error is None
     assert detect(slot) == ONE
 
@@ -135,7 +132,7 @@ def test_the_last_of_several_requests_wins() -> None:
     slot.ask_for(TWO)
     slot.ask_for(model_ref("3"))
     let()
-    settled(slot)
+    slot.settle(10)
     assert detect(slot) == model_ref("3")
     assert TWO not in loader.loaded
 
@@ -144,9 +141,9 @@ def test_asking_for_the_model_in_service_loads_nothing() -> None:
     loader = Loader()
     slot = ModelSlot(loader)
     slot.ask_for(ONE)
-    settled(slot)
+    slot.settle(10)
     slot.ask_for(ONE)
-    settled(slot)
+    slot.settle(10)
     assert loader.loaded == [ONE]
     assert not slot.status().loading
 
@@ -155,12 +152,12 @@ def test_going_back_while_another_loads_keeps_the_model_in_service() -> None:
     loader = Loader()
     slot = ModelSlot(loader)
     slot.ask_for(ONE)
-    settled(slot)
+    slot.settle(10)
     let = loader.hold(TWO)
     slot.ask_for(TWO)
     slot.ask_for(ONE)
     let()
-    settled(slot)
+    slot.settle(10)
     assert detect(slot) == ONE
     assert slot.status().wanted == ONE
 
@@ -168,21 +165,53 @@ def test_going_back_while_another_loads_keeps_the_model_in_service() -> None:
 def test_no_model_can_be_asked_for() -> None:
     slot = ModelSlot(Loader())
     slot.ask_for(ONE)
-    settled(slot)
+    slot.settle(10)
     slot.ask_for(None)
     with pytest.raises(NoModel):
         detect(slot)
 
 
-def test_one_batch_is_one_call_of_the_detector() -> None:
-    detectors: list[FakeDetector] = []
-
-    def load(model: ModelRef) -> FakeDetector:
-        detectors.append(FakeDetector(model.version))
-        return detectors[-1]
-
-    slot = ModelSlot(load)
+def test_the_old_engine_is_closed_when_its_last_image_is_answered() -> None:
+    loader = Loader()
+    slot = ModelSlot(loader)
     slot.ask_for(ONE)
-    settled(slot)
-    assert len(asyncio.run(slot.detect([IMAGE] * 5))) == 5
-    assert detectors[0].batches == [1, 5]  # the first is the smoke test
+    slot.settle(10)
+    old = loader.engines[ONE]
+    old.holds = True
+    submitted = slot.submit(IMAGE)
+    slot.ask_for(TWO)
+    slot.settle(10)
+    assert detect(slot) == TWO
+    assert not old.closed.is_set()
+    assert slot.pending == 1
+    old.let()
+    assert submitted.answer.result(10)
+    assert submitted.model == ONE
+    assert old.closed.wait(10)
+    assert slot.pending == 0
+
+
+def test_an_engine_that_is_not_taken_is_closed() -> None:
+    loader = Loader()
+    slot = ModelSlot(loader)
+    let = loader.hold(ONE)
+    slot.ask_for(ONE)
+    slot.ask_for(TWO)
+    let()
+    slot.settle(10)
+    assert detect(slot) == TWO
+    assert ONE not in loader.engines or loader.engines[ONE].closed.is_set()
+
+
+def test_it_knows_how_long_the_oldest_image_waits() -> None:
+    loader = Loader()
+    slot = ModelSlot(loader)
+    assert slot.longest_wait() == 0
+    slot.ask_for(ONE)
+    slot.settle(10)
+    assert slot.longest_wait() == 0
+    loader.engines[ONE].holds = True
+    slot.submit(IMAGE)
+    assert slot.longest_wait() > 0
+    loader.engines[ONE].let()
+    assert slot.longest_wait() == 0

@@ -21,4 +21,13 @@ def test_one_replica_without_a_model_is_not_ready() -> None:
 
 def test_the_failure_of_one_replica_is_reported() -> None:
     failed = replace(OLD, loading=False, error="no")
-    assert furthest_behind([OLD, failed, NEW]) == failed
+    assert furthest_behind([OLD, failed, NEW]) == replace(failed, error="no (1 of 3 replicas)")
+    assert furthest_behind([failed, failed]).error == "no"
+
+
+def test_replicas_that_were_asked_for_different_models_are_loading() -> None:
+    unaware = ServiceStatus(model=model_ref("1"), wanted=model_ref("1"))
+    for statuses in ([NEW, unaware], [unaware, NEW], [replace(OLD, error="no"), unaware]):
+        behind = furthest_behind(statuses)
+        assert behind.loading
+        assert behind.error is None

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from detector.base import Pixels
+from loop.boxes import Box
+from loop.classes import ClassList
+from loop.predictions import Detection
+from serve.engines import Answer, StackingEngine
+
+
+class Batches:
+    """A detector that notes its batches, and waits for `let` in each."""
+
+    classes = ClassList(("rod",))
+    image_size = 64
+
+    def __init__(self) -> None:
+        self.seen: list[list[int]] = []
+        self.begun = threading.Semaphore(0)
+        self.let = threading.Semaphore(0)
+
+    def detect(self, images: Sequence[Pixels]) -> list[Answer]:
+        self.begun.release()
+        assert self.let.acquire(timeout=10)
+        values = [int(image[0, 0, 0]) for image in images]
+        self.seen.append(values)
+        if 99 in values:
+            raise RuntimeError("cannot")
+        return [(Detection(str(value), Box(0, 0, 1, 1), 0, 0.5),) for value in values]
+
+
+def image(value: int) -> Pixels:
+    return np.full((2, 2, 3), value, np.uint8)
+
+
+def test_what_waits_is_stacked_and_each_gets_its_own_answer() -> None:
+    batches = Batches()
+    engine = StackingEngine(batches, 3)
+    first = engine.submit(image(0))
+    assert batches.begun.acquire(timeout=10)
+    others = [engine.submit(image(value)) for value in range(1, 6)]
+    batches.let.release(3)
+    for value, future in enumerate([first, *others]):
+        assert future.result(10)[0].id == str(value)
+    assert batches.seen == [[0], [1, 2, 3], [4, 5]]
+    engine.close()
+
+
+def test_a_failure_goes_to_who_asked_and_the_next_is_answered() -> None:
+    batches = Batches()
+    engine = StackingEngine(batches, 2)
+    failing = engine.submit(image(99))
+    batches.let.release(2)
+    with pytest.raises(RuntimeError, match="cannot"):
+        failing.result(10)
+    assert engine.submit(image(1)).result(10)
+    engine.close()
+
+
+def test_closing_answers_what_was_submitted() -> None:
+    batches = Batches()
+    engine = StackingEngine(batches, 1)
+    futures = [engine.submit(image(value)) for value in range(3)]
+    batches.let.release(3)
+    engine.close()
+    assert all(future.done() for future in futures)
+
+
+def test_what_was_given_up_is_not_detected() -> None:
+    batches = Batches()
+    engine = StackingEngine(batches, 1)
+    first = engine.submit(image(1))
+    assert batches.begun.acquire(timeout=10)
+    assert engine.submit(image(2)).cancel()
+    third = engine.submit(image(3))
+    batches.let.release(2)
+    assert first.result(10)
+    assert third.result(10)
+    assert batches.seen == [[1], [3]]
+    engine.close()
