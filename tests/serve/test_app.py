@@ -247,8 +247,7 @@ def test_a_killed_replica_under_load_fails_no_request_that_it_had_read(cluster: 
             time.sleep(0.2)
         wait_until_served(cluster.api, cluster.one, 180)
         answered(seen, 20)
-    # HAProxy sends a request again when a replica hangs up on it, but not when the kernel resets
-    # the connection because the killed one had not read it yet: then it hangs up on the client.
+    # What HAProxy has been seen not to send again: docs/decisions.md says what is known of it.
     unread = sum(count for (_, told), count in seen.items() if "Server disconnected" in told)
     assert unread <= 1, seen
     assert {status for status, _ in seen} <= {200, 0}, seen
