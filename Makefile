@@ -19,8 +19,10 @@ up: $(STAMP)
 down: $(STAMP)
 	$(BIN)/secondlook down
 
+# Two processes, but for the tests that start Ray: each of these keeps two cores busy by itself.
 test: $(STAMP) $(if $(NODE),$(NODE_STAMP))
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not cluster"
+	$(BIN)/python -m pytest -m cluster
 
 check: $(STAMP) check-js
 	$(BIN)/ruff format --check .

@@ -11,7 +11,7 @@ from loop.errors import Conflict, InvalidImage, InvalidInput, LoopError, TooLarg
 from loop.predictions import Detection, ModelRef
 
 _SECONDS = 60.0
-# What the API says about this app's key: no person who uploads can do anything about it.
+# What the API says of this app's key, or of too many requests: nobody who uploads can mend it.
 _OURS = {401, 403, 429}
 
 

@@ -139,7 +139,9 @@ def test_what_the_api_refuses_is_passed_on_word_for_word(
     assert database.events == []
 
 
-@pytest.mark.parametrize(("status", "passed_on"), [(400, 422), (401, 422), (403, 422), (500, 503)])
+@pytest.mark.parametrize(
+    ("status", "passed_on"), [(400, 422), (401, 503), (403, 503), (429, 503), (500, 503)]
+)
 def test_the_apis_other_refusals_are_not_taken_for_the_apps_own(
     page: TestClient, api: Api, status: int, passed_on: int
 ) -> None:
