@@ -15,6 +15,7 @@ from bench.serve_process import apply_load, events, process, wait_for
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    asked = 0
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
@@ -22,6 +23,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "2")
         self.end_headers()
         self.wfile.write(b"{}")
+        Handler.asked += 1
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -45,6 +47,13 @@ def plan(port: int, tmp_path: Path) -> Plan:
     return Plan("127.0.0.1", port, "/", (str(image),), seconds=600.0, warmup=0.0)
 
 
+def wait_for_requests(more: int) -> None:
+    wanted, deadline = Handler.asked + more, time.monotonic() + 60
+    while Handler.asked < wanted:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_the_load_ends_with_what_is_done_meanwhile(plan: Plan, tmp_path: Path) -> None:
     seen: list[str] = []
     found = apply_load(
@@ -52,7 +61,7 @@ def test_the_load_ends_with_what_is_done_meanwhile(plan: Plan, tmp_path: Path) -
         os.getpid(),
         tmp_path / "log.txt",
         observe=lambda event: seen.append(event["event"]),
-        meanwhile=lambda: time.sleep(0.2),
+        meanwhile=lambda: wait_for_requests(20),
     )
     assert seen == ["begin", "end", "result"]
     assert found["images"] > 0
