@@ -13,9 +13,9 @@ from typing import Any
 
 from bench.serve_process import process, wait_for, wait_until_idle
 from bench.serve_settings import Settings
-from cluster.processes import free_port
 from detector.checkpoint import read_checkpoint
 from detector.formats import ExportFormat
+from store.processes import free_port
 
 _CLI = "cluster.cli"
 _COMMAND_SECONDS = 600

@@ -17,7 +17,7 @@ from bench.serve_process import apply_load, events, process, say, wait_for
 from bench.serve_product import api_port, running
 from bench.serve_settings import Settings
 from bench.serve_usage import Memory, memory
-from cluster.processes import free_port
+from store.processes import free_port
 
 HOST = "127.0.0.1"
 CHECKED_IMAGES = 16

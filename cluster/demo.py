@@ -33,7 +33,6 @@ from cluster.demo_data import (
 from cluster.demo_report import show_summary
 from cluster.demo_traffic import Answer, post_images
 from cluster.local_ray import LocalRay, local_ray
-from cluster.processes import free_port
 from cluster.service import SWAP_SECONDS, service_swap
 from loop import promoting
 from loop.agreement import LabelledBox
@@ -51,6 +50,7 @@ from store.audit_log import open_audit_log
 from store.image_files import open_image_store
 from store.model_registry import open_model_registry
 from store.own_key import api_headers, ensure_own_key
+from store.processes import free_port
 from store.pseudonyms import open_subject_pseudonyms
 from store.settings import Settings
 from store.tracking import open_tracking

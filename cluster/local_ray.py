@@ -16,7 +16,7 @@ import psutil
 from cluster.processes import descendants
 from loop.errors import Unavailable
 from serve.haproxy import proxy_environment
-from store.processes import end_processes
+from store.processes import end_processes, environment
 from store.settings import Settings
 
 # Enough for Serve and a handful of folds.
@@ -82,14 +82,11 @@ def _started(ray: Any, settings: Settings, dashboard_port: int) -> Iterator[Loca
 @contextmanager
 def _proxy(settings: Settings) -> Iterator[None]:
     """What Serve's processes inherit, and a folder for HAProxy that nobody else can look into."""
-    with tempfile.TemporaryDirectory(prefix="sl-") as folder:
-        environment = proxy_environment(settings, Path(folder))
-        os.environ.update(environment)
-        try:
-            yield
-        finally:
-            for name in environment:
-                os.environ.pop(name, None)
+    with (
+        tempfile.TemporaryDirectory(prefix="sl-") as folder,
+        environment(proxy_environment(settings, Path(folder))),
+    ):
+        yield
 
 
 def _end_since(before: set[psutil.Process]) -> None:

@@ -85,10 +85,3 @@ def require_free_port(host: str, port: int, what: str, variable: str) -> None:
                 f"Port {port} on {host}, for {what}, is taken ({error.strerror}).",
                 hint=f"Stop what uses it (secondlook down?), or set {variable} to a free port.",
             ) from error
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -15,17 +14,13 @@ from detector.cores import usable_cores
 from detector.exported import ExportedDetector, open_network
 from detector.formats import ExportFormat
 from detector.jobs import Answer, OnStage, ignore_stage
-from detector.loading import WEIGHTS
+from detector.loading import ON_CPU, WEIGHTS, choose, load_weights
 from detector.openvino_engine import OpenVinoEngine
 from detector.plan import Plan, candidates, keep_plan, kept_plan, measured_plan
 from detector.stacking_engine import StackingEngine, StagedDetector
-from detector.yolo import load_detector
 from loop.classes import ClassList
-from loop.errors import InvalidInput
 from store.model_folder import file_digest, folder_digest
 
-# Fastest first, on a CPU; quantised models only if they are asked for.
-_ON_CPU = (ExportFormat.OPENVINO.value, ExportFormat.ONNX.value, WEIGHTS)
 # What cameras and microscopes give most: 4:3.
 _MEASURED_HEIGHT, _MEASURED_WIDTH = 480, 640
 _GPU_DEVICES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
@@ -77,7 +72,7 @@ def open_engine(
     file: with it the model is measured unless it was before, which takes some seconds; without it,
     the plan is the likeliest one. Raises what `open_model` raises.
     """
-    chosen = _choose(files, backend)
+    chosen = choose(files, backend, (WEIGHTS, *ON_CPU) if has_gpu() else ON_CPU)
     path = files[chosen]
     own = usable_cores() if cores is None else max(1, cores)
     possible = candidates(chosen, own)
@@ -99,19 +94,6 @@ def open_engine(
     return start(plan, on_stage)
 
 
-def _choose(files: Mapping[str, Path], backend: str) -> str:
-    names: tuple[str, ...] = (backend,)
-    if backend == "auto":
-        names = (WEIGHTS, *_ON_CPU) if has_gpu() else _ON_CPU
-    chosen = next((name for name in names if name in files), None)
-    if chosen is None:
-        raise InvalidInput(
-            f"The model has no {backend!r} to run on.",
-            hint=f"It has {', '.join(files)}.",
-        )
-    return chosen
-
-
 def has_gpu() -> bool:
     """Whether torch sees one. Asks torch, which takes seconds to import, only if there may be."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
@@ -131,9 +113,4 @@ def _load(
     import torch
 
     torch.set_num_threads(threads)
-    return load_detector(
-        path,
-        config_dir=Path(tempfile.mkdtemp(prefix="second-look-ultralytics-")),
-        min_confidence=min_confidence,
-        nms_iou=nms_iou,
-    )
+    return load_weights(path, min_confidence=min_confidence, nms_iou=nms_iou)

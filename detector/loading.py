@@ -7,18 +7,19 @@ MLflow, since `store` may not import this package.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from detector.base import Detector
 from detector.exported import load_exported
 from detector.formats import ExportFormat
-from detector.yolo import load_detector
+from detector.yolo import YoloDetector, load_detector
 from loop.errors import InvalidInput
+from store.model_folder import WEIGHTS_NAME
 
-WEIGHTS = "weights"
+WEIGHTS = WEIGHTS_NAME
 # Fastest first, on a CPU: 36, 15 and 11 images a second for YOLO11n at 640 pixels on two cores.
-_BACKENDS = (ExportFormat.OPENVINO.value, ExportFormat.ONNX.value, WEIGHTS)
+ON_CPU = (ExportFormat.OPENVINO.value, ExportFormat.ONNX.value, WEIGHTS)
 
 
 def open_model(
@@ -28,18 +29,32 @@ def open_model(
 
     ``backend`` is one of those names, or ``auto``. Raises `InvalidInput` for one that is not there.
     """
-    names = _BACKENDS if backend == "auto" else (backend,)
+    chosen = choose(files, backend, ON_CPU)
+    if chosen != WEIGHTS:
+        return load_exported(files[chosen], min_confidence=min_confidence, nms_iou=nms_iou)
+    return load_weights(files[WEIGHTS], min_confidence=min_confidence, nms_iou=nms_iou)
+
+
+def choose(files: Mapping[str, Path], backend: str, fastest_first: Sequence[str]) -> str:
+    """``backend``, or for ``auto`` the first of ``fastest_first``, that is among ``files``.
+
+    Raises `InvalidInput` if there is none.
+    """
+    names = fastest_first if backend == "auto" else (backend,)
     chosen = next((name for name in names if name in files), None)
     if chosen is None:
         raise InvalidInput(
             f"The model has no {backend!r} to run on.",
             hint=f"It has {', '.join(files)}.",
         )
-    if chosen != WEIGHTS:
-        return load_exported(files[chosen], min_confidence=min_confidence, nms_iou=nms_iou)
+    return chosen
+
+
+def load_weights(weights: Path, *, min_confidence: float, nms_iou: float) -> YoloDetector:
+    """A ``.pt`` file, in a process without a home of its own. Raises what `load_detector` does."""
     return load_detector(
-        files[WEIGHTS],
-        # Read when Ultralytics is imported; the process that serves has no home of its own.
+        weights,
+        # Read when Ultralytics is imported, which may be later.
         config_dir=Path(tempfile.mkdtemp(prefix="second-look-ultralytics-")),
         min_confidence=min_confidence,
         nms_iou=nms_iou,

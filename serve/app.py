@@ -7,7 +7,6 @@ replica takes the HTTP request, decodes, detects and answers in one process.
 # No `from __future__ import annotations`: Serve reads the type of `build`'s argument as it is.
 
 import asyncio
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,13 +22,13 @@ from ray.serve.config import AutoscalingConfig
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from detector.engine import open_engine
+from detector.cores import usable_cores
+from detector.engine import Engine, open_engine
 from detector.formats import ExportFormat
 from detector.loading import WEIGHTS
 from loop.errors import Unavailable
 from loop.predictions import ModelRef
 from serve.api import Intake, build_api
-from serve.engines import Engine
 from serve.keys import open_key_gate
 from serve.model_slot import ModelSlot
 from serve.replica import Replica
@@ -198,7 +197,7 @@ def _not_all_there() -> Unavailable:
 def _cores(settings: Settings) -> int:
     """A replica's: those that it reserves, or its share of this machine's."""
     most = max(settings.replicas, settings.max_replicas)
-    return int(settings.serve_cpus) or max((os.cpu_count() or 1) // most, 1)
+    return int(settings.serve_cpus) or max(usable_cores() // most, 1)
 
 
 def _log_from(settings: Settings) -> None:

@@ -25,7 +25,7 @@ _RETRY_AFTER = {
     "schema": {"type": "integer", "minimum": 1},
 }
 # Errors of ours that are for the client to read all the same.
-_SHOWN = (503, 504)
+SHOWN = (503, 504)
 _MEANING = {
     401: "no API key, or one that is not accepted (`no_key`, `invalid_key`)",
     403: "the API key does not have the scope (`missing_scope`)",
@@ -69,19 +69,20 @@ def install_error_handlers(api: FastAPI) -> None:
 
 async def _loop_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, LoopError)  # noqa: S101 (registered for nothing else)
-    if error.http_status >= 500 and error.http_status not in _SHOWN:
+    if error.http_status >= 500 and error.http_status not in SHOWN:
         # Ours to mend, and its message may name paths that are not for clients.
         request_id = request.state.request_id
         _log.error("request.failed", request_id=request_id, error=error.as_dict(), exc_info=error)
         return internal_error(request_id)
-    return JSONResponse({"error": error.as_dict()}, error.http_status, _retry_after(error))
+    return JSONResponse({"error": error.as_dict()}, error.http_status, retry_after(error))
 
 
-def _retry_after(error: LoopError) -> dict[str, str] | None:
+def retry_after(error: LoopError) -> dict[str, str]:
+    """The header that says when to come again; none where that would not help."""
     seconds = getattr(error, "retry_after_seconds", None)
     if seconds is not None:
         return {"retry-after": str(math.ceil(seconds))}
-    return {"retry-after": _RETRY_AFTER_SECONDS} if error.http_status == 503 else None
+    return {"retry-after": _RETRY_AFTER_SECONDS} if error.http_status == 503 else {}
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import importlib.util
 import math
 import shlex
-import socket
 import sys
 from pathlib import Path
 
 from serve import haproxy_exec
+from store.processes import free_port
 from store.settings import Settings
 
 # More than one only helps beyond thousands of requests a second.
@@ -61,7 +61,7 @@ def proxy_environment(settings: Settings, folder: Path) -> dict[str, str]:
             math.ceil(settings.request_seconds + _MARGIN_SECONDS)
         ),
         # Stands in where no replica is left; two homes on a machine must not share its port.
-        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(_free_port()),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": str(_START_SECONDS),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(_DRAIN_SECONDS),
         # One event loop in a replica: ours does nothing that takes long.
@@ -79,10 +79,3 @@ def _write_stand_in(folder: Path) -> Path:
     stand_in.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n', encoding="utf-8")
     stand_in.chmod(0o700)
     return stand_in
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

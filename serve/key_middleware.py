@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,8 +12,8 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 
 from loop.api_keys import Scope
-from loop.errors import InvalidKey, LoopError, NotAllowed, RateLimited
-from serve.errors import documented_errors
+from loop.errors import InvalidKey, LoopError, NotAllowed
+from serve.errors import SHOWN, documented_errors, retry_after
 from serve.keys import Gate
 from serve.schemas import error_body
 
@@ -55,7 +54,7 @@ class KeyMiddleware:
         try:
             actor = await self._gate.admit(connection, needed)
         except LoopError as error:
-            if error.http_status >= 500 and error.http_status != 503:
+            if error.http_status >= 500 and error.http_status not in SHOWN:
                 raise
             await _refusal(error, connection, needed)(scope, receive, send)
             return
@@ -87,17 +86,13 @@ def document_keys(api: FastAPI) -> None:
 
 
 def _refusal(error: LoopError, connection: HTTPConnection, needed: Scope | None) -> JSONResponse:
-    headers = {}
+    headers = retry_after(error)
     if isinstance(error, InvalidKey):
         # RFC 6750, section 3: no error code where nothing was sent.
         wrong = "" if error.detail_code == "no_key" else ', error="invalid_token"'
         headers["www-authenticate"] = f"{_REALM}{wrong}"
     elif isinstance(error, NotAllowed):
         headers["www-authenticate"] = f'{_REALM}, error="insufficient_scope", scope="{needed}"'
-    elif isinstance(error, RateLimited):
-        headers["retry-after"] = str(math.ceil(error.retry_after_seconds))
-    elif error.http_status == 503:
-        headers["retry-after"] = "5"
     if "transfer-encoding" in connection.headers:
         headers["connection"] = "close"  # what comes has no end that is known: do not wait for it
     return JSONResponse({"error": error.as_dict()}, error.http_status, headers)

@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from detector.base import Pixels, smoke_image
+from detector.base import Pixels, smoke_test
+from detector.engine import Engine
+from detector.jobs import Answer
 from loop.classes import ClassList
-from loop.errors import LoopError, NoModel, Unavailable
+from loop.errors import LoopError, NoModel
 from loop.predictions import ModelRef
-from serve.engines import Answer, Engine
 from serve.service import ServiceStatus
 
 _log = structlog.get_logger(__name__)
@@ -194,13 +195,7 @@ def no_model(status: ServiceStatus) -> NoModel:
 
 
 def _smoke_test(engine: Engine) -> None:
-    try:
-        engine.submit(smoke_image()).result(_SMOKE_SECONDS)
-    except Exception as error:  # weights may hold anything, so anything may fail
-        raise Unavailable(
-            f"The model loads but cannot detect: {type(error).__name__}: {error}.",
-            hint="Train or export the model again and register the new version.",
-        ) from error
+    smoke_test(lambda images: [engine.submit(image).result(_SMOKE_SECONDS) for image in images])
 
 
 def _close(engine: Engine) -> None:

@@ -137,7 +137,6 @@ def _environment(settings: Settings) -> dict[str, str]:
         "nms_iou",
         "max_image_bytes",
         "max_image_pixels",
-        "max_batch_size",
         "replicas",
         "max_replicas",
         "serve_cpus",

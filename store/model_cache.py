@@ -16,12 +16,10 @@ from urllib.parse import quote
 
 from loop.errors import BrokenRecord, NotFound
 from loop.predictions import ModelRef
-from store.model_folder import ARTIFACTS, WEIGHTS
+from store.model_folder import ARTIFACTS, WEIGHTS, WEIGHTS_NAME
 from store.model_keys import VerifyKey
 from store.model_signature import Signed, check_files, file_digests, read_signature_file
 
-# The name of the ``.pt`` file among the files of a model (`detector.loading.WEIGHTS`).
-WEIGHTS_NAME = "weights"
 # Where the weights of a version are that was registered before there were exports.
 _EARLIER_WEIGHTS = "weights.pt"
 _CHUNK_BYTES = 1024 * 1024

@@ -23,6 +23,7 @@ from store.model_folder import (
 )
 from store.model_keys import ModelKeys, VerifyKey
 from store.model_signature import (
+    RESTORE,
     SIGNATURE,
     Signed,
     check_files,
@@ -39,7 +40,6 @@ _WEIGHTS_PATH_TAG = "loop.weights_path"
 _EXPORT_TAG = re.compile(r"loop\.export\.(\w+)\.sha256")
 # What an exception of three libraries says may be as long as it likes.
 _LONGEST_TAG = 1000
-_RESTORE = "Do not use it. Restore MLflow's artifacts from a backup."
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +215,7 @@ def _check(what: str, digest: str, expected: str) -> None:
         raise BrokenRecord(
             f"{what} have the digest {digest[:12] or 'of no file'}, not {expected[:12]} as they "
             "were registered with.",
-            hint=_RESTORE,
+            hint=RESTORE,
         )
 
 

@@ -23,6 +23,8 @@ from store.image_codec import encode_png
 # Below the folder of a model.
 WEIGHTS = "artifacts/weights.pt"
 ARTIFACTS = "artifacts"
+# What the ``.pt`` file is called among the files of a model; exports go by their format.
+WEIGHTS_NAME = "weights"
 _SCRIPT = Path(__file__).with_name("mlflow_model.py")
 _EXAMPLE_PX = 64
 
@@ -71,7 +73,7 @@ def write_model_folder(
     )
     with tempfile.TemporaryDirectory() as name:
         named = shutil.copyfile(weights, Path(name) / Path(WEIGHTS).name)
-        artifacts = {"weights": named, **exports}
+        artifacts = {WEIGHTS_NAME: named, **exports}
         save_model(
             str(folder),
             python_model=str(_SCRIPT),

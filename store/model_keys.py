@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from loop.errors import Misconfigured, NotFound
+from store.private_files import write_private, write_private_once
 from store.settings import Settings
 
 PRIVATE, PUBLIC = "signing.pem", "signing.pub.pem"
@@ -187,31 +187,14 @@ def _make_once(folder: Path) -> None:
     target = folder / PRIVATE
     if target.exists():
         return
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    draft = _draft(target, pem, 0o600)
-    try:
-        os.link(draft, target)  # of two processes that do this at once, the first one's key stays
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
+    write_private_once(target, pem)
 
 
 def _publish(path: Path, key: VerifyKey) -> None:
     if not path.exists() or path.read_bytes() != key.pem:
-        _draft(path, key.pem, 0o644).replace(path)
-
-
-def _draft(target: Path, content: bytes, mode: int) -> Path:
-    draft = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    return draft
+        write_private(path, key.pem, mode=0o644)

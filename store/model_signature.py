@@ -31,7 +31,7 @@ _STATEMENT = "https://in-toto.io/Statement/v1"
 _PREDICATE = "https://model_signing/signature/v1.0"
 # Some hundred bytes a file, and a model has about twenty.
 _LARGEST_BYTES = 4 * 1024 * 1024
-_RESTORE = "Do not use it. Restore MLflow's artifacts from a backup."
+RESTORE = "Do not use it. Restore MLflow's artifacts from a backup."
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def read_signature(what: str, content: bytes, trusted: Mapping[str, VerifyKey]) 
     if not trusted[hint].accepts(signature, _encoded(payload)):
         raise BrokenRecord(
             f"The signature of {what} does not fit what it says: one of the two was changed.",
-            hint=_RESTORE,
+            hint=RESTORE,
         )
     return _statement(what, payload, hint, content)
 
@@ -143,7 +143,7 @@ def file_digests(what: str, folder: Path) -> dict[str, str]:
             if path.is_symlink() or (name in files and not path.is_file()):
                 raise BrokenRecord(
                     f"{what} has a link or a device among its files: {path.relative_to(folder)}.",
-                    hint=_RESTORE,
+                    hint=RESTORE,
                 )
         for name in files:
             path = place / name
@@ -167,7 +167,7 @@ def check_files(what: str, signed: Signed, found: Mapping[str, str]) -> None:
     if wrong:
         raise BrokenRecord(
             f"The files of {what} are not those that were signed: {'; '.join(wrong)}.",
-            hint=_RESTORE,
+            hint=RESTORE,
         )
 
 
@@ -213,7 +213,7 @@ def _text(data: bytes) -> str:
 def _damaged(what: str) -> BrokenRecord:
     return BrokenRecord(
         f"The signature of {what} is damaged, or not one of OpenSSF Model Signing 1.0 by a key.",
-        hint=f"{_RESTORE} {_how_to_sign(what)}",
+        hint=f"{RESTORE} {_how_to_sign(what)}",
     )
 
 

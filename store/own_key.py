@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from pathlib import Path
 
 from loop.api_keys import Scope, is_key, key_id
 from loop.events import Actor, Role
 from loop.managing_keys import ManageApiKeys
 from loop.ports import UnitsOfWork
+from store.private_files import write_private
 from store.settings import Settings
 
 _LABEL = "this installation's app and command line"
@@ -26,7 +25,7 @@ def ensure_own_key(settings: Settings, units: UnitsOfWork) -> None:
     # Whoever starts the parts of a home can read its database as well.
     actor = Actor(settings.actor, Role.ADMIN)
     _, text = ManageApiKeys(units).create(_LABEL, Scope, actor=actor)
-    _write(_path(settings), text)
+    write_private(_path(settings), f"{text}\n".encode("ascii"))
 
 
 def api_headers(settings: Settings) -> dict[str, str]:
@@ -45,12 +44,3 @@ def _read(settings: Settings) -> str:
         return _path(settings).read_text(encoding="ascii").strip()
     except (OSError, UnicodeError):
         return ""
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(f"{text}\n")
-    draft.replace(path)

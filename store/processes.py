@@ -10,7 +10,8 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -82,6 +83,28 @@ def marked_processes(variable: str, value: str) -> list[psutil.Process]:
         except (psutil.Error, OSError):  # another user's, or gone
             continue
     return found
+
+
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """What is started while this is open inherits ``values``; then all is as it was."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """One that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
 
 
 def end_processes(family: Sequence[psutil.Process], grace_seconds: float | None = None) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
 
+from store.private_files import write_private_once
 from store.settings import Settings
 
 _KEY_BYTES = 32
@@ -36,17 +36,5 @@ def home_key(settings: Settings, name: str) -> bytes:
     """32 random bytes that this home keeps in ``keys/NAME.key``, made on first use."""
     path = settings.home / "keys" / f"{name}.key"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(_KEY_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(draft, path)  # of two processes that do this at once, the first one's key stays
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
+        write_private_once(path, secrets.token_bytes(_KEY_BYTES))
     return path.read_bytes()

@@ -58,7 +58,6 @@ class Settings(BaseSettings):
     # Of a ZIP with a data set that an engineer brings in over the app.
     max_import_bytes: int = Field(4 * 1024**3, gt=0)
     # The most images that torch is given at once.
-    max_batch_size: int = Field(8, gt=0)
     replicas: int = Field(1, gt=0)
     # More than `replicas`: Serve starts as many as keep each at `replica_target` images.
     max_replicas: int = Field(0, ge=0)

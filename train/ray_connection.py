@@ -12,7 +12,7 @@ import psutil
 import ray
 
 from loop.errors import Unavailable
-from store.processes import ProcessRecord
+from store.processes import ProcessRecord, environment
 from store.settings import Settings
 from train.session_state import MARK
 
@@ -78,8 +78,7 @@ def _print_nothing(*_: object, **__: object) -> None:
 def _start(most_workers: int, quiet: dict[str, Any]) -> None:
     cpus = psutil.cpu_count() or 1
     added = {name: value for name, value in _ALLOCATION.items() if name not in os.environ}
-    os.environ.update(added)  # Ray's processes inherit it
-    try:
+    with environment(added):
         ray.init(
             address="local",
             num_cpus=cpus,
@@ -88,6 +87,3 @@ def _start(most_workers: int, quiet: dict[str, Any]) -> None:
             _system_config={"worker_maximum_startup_concurrency": max(cpus, most_workers)},
             **quiet,
         )
-    finally:
-        for name in added:
-            del os.environ[name]

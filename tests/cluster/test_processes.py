@@ -7,9 +7,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.processes import Child, descendants, end_all, free_port, require_free_port
+from cluster.processes import Child, descendants, end_all, require_free_port
 from loop.errors import Misconfigured
-from store.processes import is_alive
+from store.processes import free_port, is_alive
 
 # Starts a grandchild, says so, and ignores the polite signal: only a kill ends the two of them.
 STUBBORN = """

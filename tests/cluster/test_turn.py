@@ -13,7 +13,6 @@ import pytest
 
 from cluster import registering
 from cluster.local_ray import LocalRay, local_ray
-from cluster.processes import free_port
 from cluster.service import service_swap
 from loop import promoting
 from loop.boxes import Box
@@ -28,6 +27,7 @@ from store.audit_log import open_audit_log
 from store.image_codec import encode_png
 from store.image_files import open_image_store
 from store.model_registry import open_model_registry
+from store.processes import free_port
 from store.settings import Settings
 from store.tracking import open_tracking
 from store.unit_of_work import open_units_of_work

@@ -87,7 +87,7 @@ def predicted(checkpoint: Path, config_dir: Path) -> list[tuple[Detection, ...]]
 def test_every_backend_shows_what_ultralytics_predicts_on_200_images(
     engine: Engine, predicted: list[tuple[Detection, ...]]
 ) -> None:
-    smoke_test(engine)
+    smoke_test(engine.detect)
     worst, boxes = compared(predicted, engine.detect(pictures(200)))
     assert boxes > 1000
     assert worst.within(SEEN)

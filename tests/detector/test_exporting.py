@@ -88,7 +88,7 @@ def test_an_export_says_what_it_was_made_of(exports: Exports, checkpoint: Path) 
 def test_an_export_shows_the_boxes_of_the_checkpoint(
     exported: Detector, checkpoint: Path, config_dir: Path
 ) -> None:
-    smoke_test(exported)
+    smoke_test(exported.detect)
     shapes = [(64, 64), (40, 90), (120, 30), (7, 200), (500, 700)]
     images = [noise(height, width, seed) for seed, (height, width) in enumerate(shapes)]
     assert compared(torch_model(checkpoint, config_dir), exported, images).within(SEEN)

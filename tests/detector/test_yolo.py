@@ -48,7 +48,7 @@ def test_the_class_list_can_be_read_alone(checkpoint: Path, config_dir: Path) ->
 
 
 def test_a_smoke_test_passes_on_a_loaded_model(detector: Detector) -> None:
-    smoke_test(detector)
+    smoke_test(detector.detect)
 
 
 def test_boxes_lie_inside_their_image_and_the_surest_comes_first(detector: Detector) -> None:

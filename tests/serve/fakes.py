@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.requests import HTTPConnection
 
+from detector.jobs import Answer
+from detector.plan import Plan
 from loop.api_keys import Scope
 from loop.boxes import Box
 from loop.cases import Case
@@ -25,7 +27,6 @@ from loop.events import Actor, Event, Role
 from loop.images import Image
 from loop.predictions import Detection, ModelRef, Prediction
 from serve.admission import Busy
-from serve.engines import Answer
 from serve.metrics import Metrics, exposition
 from serve.model_slot import no_model
 from serve.service import Detected, ServiceStatus
@@ -93,10 +94,12 @@ class FakeEngine:
     hold its answers back; `let` gives them."""
 
     image_size = 64
+    backend = "fake"
 
     def __init__(self, name: str, *, parallel: int = 2) -> None:
         self.classes = ClassList((name,))
         self.parallel = parallel
+        self.plan = Plan(self.backend, 1, 1, 1, parallel)
         self.holds = False
         self.failure: Exception | None = None
         self.held: list[Future[Answer]] = []
@@ -109,6 +112,9 @@ class FakeEngine:
         if not self.holds:
             self.let()
         return future
+
+    def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Answer]:
+        return [self.submit(image).result() for image in images]
 
     def let(self) -> None:
         while self.held:

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from detector.base import Pixels
+from detector.jobs import Answer, OnStage, ignore_stage
+from detector.plan import Plan
+from detector.stacking_engine import StackingEngine
 from loop.boxes import Box
 from loop.classes import ClassList
 from loop.predictions import Detection
-from serve.engines import Answer, StackingEngine
 
 
 class Batches:
@@ -24,7 +26,8 @@ class Batches:
         self.begun = threading.Semaphore(0)
         self.let = threading.Semaphore(0)
 
-    def detect(self, images: Sequence[Pixels]) -> list[Answer]:
+    def detect(self, images: Sequence[Pixels], on_stage: OnStage = ignore_stage) -> list[Answer]:
+        del on_stage
         self.begun.release()
         assert self.let.acquire(timeout=10)
         values = [int(image[0, 0, 0]) for image in images]
@@ -38,9 +41,13 @@ def image(value: int) -> Pixels:
     return np.full((2, 2, 3), value, np.uint8)
 
 
+def started(batches: Batches, parallel: int) -> StackingEngine:
+    return StackingEngine(lambda: batches, Plan("fake", 1, 1, 1, parallel))
+
+
 def test_what_waits_is_stacked_and_each_gets_its_own_answer() -> None:
     batches = Batches()
-    engine = StackingEngine(batches, 3)
+    engine = started(batches, 3)
     first = engine.submit(image(0))
     assert batches.begun.acquire(timeout=10)
     others = [engine.submit(image(value)) for value in range(1, 6)]
@@ -53,7 +60,7 @@ def test_what_waits_is_stacked_and_each_gets_its_own_answer() -> None:
 
 def test_a_failure_goes_to_who_asked_and_the_next_is_answered() -> None:
     batches = Batches()
-    engine = StackingEngine(batches, 2)
+    engine = started(batches, 2)
     failing = engine.submit(image(99))
     batches.let.release(2)
     with pytest.raises(RuntimeError, match="cannot"):
@@ -64,7 +71,7 @@ def test_a_failure_goes_to_who_asked_and_the_next_is_answered() -> None:
 
 def test_closing_answers_what_was_submitted() -> None:
     batches = Batches()
-    engine = StackingEngine(batches, 1)
+    engine = started(batches, 1)
     futures = [engine.submit(image(value)) for value in range(3)]
     batches.let.release(3)
     engine.close()
@@ -73,7 +80,7 @@ def test_closing_answers_what_was_submitted() -> None:
 
 def test_what_was_given_up_is_not_detected() -> None:
     batches = Batches()
-    engine = StackingEngine(batches, 1)
+    engine = started(batches, 1)
     first = engine.submit(image(1))
     assert batches.begun.acquire(timeout=10)
     assert engine.submit(image(2)).cancel()
