@@ -16,7 +16,7 @@ from loop.managing_keys import ManageApiKeys
 from loop.sessions import utc_now
 from ui.guard import Guard
 from ui.ticker import ticker
-from ui.training_html import area, heading, quiet, table, when
+from ui.training_html import Cell, area, heading, quiet, table, when, whole
 
 _COLUMNS = ["Id", "Label", "Owner", "Role", "Scopes", "State", "Ends", "Last used"]
 _NOTE = (
@@ -68,16 +68,16 @@ class KeyActs:
         return self.look(admin)
 
 
-def _row(key: ApiKey, owner: Account | None, now: str) -> list[str]:
+def _row(key: ApiKey, owner: Account | None, now: str) -> list[str | Cell]:
     return [
         key.id,
         key.label,
         owner.login if owner else "a service",
-        key.role.value,
+        whole(key.role.value),
         ", ".join(scope_names(key.scopes)),
-        key.state(owner, now),
-        when(key.expires_at or "") or "never",
-        when(key.last_used_at or "") or "never",
+        whole(key.state(owner, now)),
+        when(key.expires_at or "") or whole("never"),
+        when(key.last_used_at or "") or whole("never"),
     ]
 
 

@@ -16,7 +16,7 @@ from loop.people import ManagePeople
 from ui.guard import Guard
 from ui.sessions import People
 from ui.ticker import ticker
-from ui.training_html import area, heading, quiet, table
+from ui.training_html import Cell, area, heading, quiet, table, whole
 
 _COLUMNS = ["Login", "Name", "Pseudonym", "Roles", "State", "Last sign-in (UTC)"]
 _ROLES = role_names(ASSIGNABLE_ROLES)
@@ -131,15 +131,15 @@ class _Acts:
         return gr.Textbox(value=self._welcome_url(token), label=label, visible=True)
 
 
-def _row(account: Account) -> list[str]:
+def _row(account: Account) -> list[str | Cell]:
     last = account.signed_in_at
     return [
         account.login,
         account.name,
-        account.pseudonym,
+        whole(account.pseudonym),
         ", ".join(role_names(account.roles)),
-        account.state,
-        last[:16].replace("T", " ") if last else "never",
+        whole(account.state),
+        whole(last[:16].replace("T", " ") if last else "never"),
     ]
 
 

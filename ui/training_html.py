@@ -20,6 +20,11 @@ class Cell:
     title: str = ""
 
 
+def whole(text: str) -> Cell:
+    """A cell that no line break may cut."""
+    return Cell(text, "slt-whole")
+
+
 def area(text: str = "") -> gr.HTML:
     """A place for HTML in the page; an empty one takes no room."""
     return gr.HTML(text, apply_default_css=False, padding=False, elem_classes="slt-area")
