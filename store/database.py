@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,9 @@ _WRITER_LOCK = 7_202_611
 # Execution option that tells `_on_begin` which transactions write.
 _WRITES = "secondlook_writes"
 _MIGRATIONS = Path(__file__).parent / "migrations"
+# Alembic keeps the migration that runs in globals of its modules: threads of a process take turns,
+# those too in which MLflow migrates its own database.
+one_migration = threading.Lock()
 
 
 def open_engine(url: str) -> Engine:
@@ -59,7 +63,7 @@ def open_engine(url: str) -> Engine:
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the schema up to date. Several processes may do this at once.
+    """Bring the schema up to date. Processes and threads may do so at once.
 
     Raises `Misconfigured` for a database that a newer Second Look has migrated.
     """
@@ -69,7 +73,7 @@ def migrate(engine: Engine) -> None:
     with reading(engine) as connection:
         if MigrationContext.configure(connection).get_current_revision() == newest:
             return
-    with writing(engine) as connection:
+    with one_migration, writing(engine) as connection:
         config.attributes["connection"] = connection
         try:
             command.upgrade(config, "head")

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from loop.errors import BrokenRecord, LoopError, Misconfigured, NotFound, Unavailable
 from store.data_inputs import DataInput
+from store.database import one_migration
 from store.settings import Settings
 
 if TYPE_CHECKING:
@@ -256,7 +257,7 @@ class Tracking:
         _quieten()
         from mlflow import MlflowClient
 
-        with self._turn():  # the constructor migrates the database
+        with one_migration, self._turn():  # the constructor migrates the database
             return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
     def call(self, action: Callable[[], _T]) -> _T:

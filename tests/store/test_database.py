@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from sqlalchemy import Engine, func, insert, select, text
 from loop.errors import BrokenRecord, Conflict, InvalidInput, Misconfigured, Unavailable
 from store import database, tables
 from store.database import begin_writing, migrate, open_engine, reading, writing
+from store.tracking import Tracking
 
 MIGRATIONS = Path(database.__file__).parent / "migrations"
 
@@ -125,6 +127,21 @@ def test_several_processes_may_migrate_at_once(empty_url: str) -> None:
     engine = open_engine(empty_url)
     assert count_snapshots(engine) == 0
     engine.dispose()
+
+
+def test_threads_may_migrate_databases_at_once_while_mlflow_migrates_its_own(
+    tmp_path: Path,
+) -> None:
+    def make(number: int) -> None:
+        if number == 0:
+            Tracking(f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "artifacts").prepare()
+        else:
+            migrate(open_engine(f"sqlite:///{tmp_path}/{number}.db"))
+
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(make, range(5)))
+    for number in range(1, 5):
+        assert count_snapshots(open_engine(f"sqlite:///{tmp_path}/{number}.db")) == 0
 
 
 def test_a_database_of_a_newer_version_is_refused(engine: Engine) -> None:
