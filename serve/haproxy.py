@@ -18,9 +18,6 @@ from store.settings import Settings
 
 # More than one only helps beyond thousands of requests a second.
 _THREADS = 1
-# A request that fits is kept until it is answered, and can be sent to another replica. Memory is
-# taken as it is used: a connection with a photograph of 500 KB takes about that.
-_KEPT_BYTES = 4 * 2**20
 # A replica that was killed: nobody listens; or it took the request and hung up without an answer.
 # POST /v1/detect stores nothing and POST /v1/images the same image once. 503: one without a model.
 _RETRY_ON = "conn-failure empty-response 503"
@@ -54,7 +51,7 @@ def proxy_environment(settings: Settings, folder: Path) -> dict[str, str]:
         # Where nobody listens: it is one line a request, and the API logs itself.
         "RAY_SERVE_HAPROXY_LOG_TARGET": str(folder / "log.sock"),
         "RAY_SERVE_HAPROXY_NBTHREAD": str(_THREADS),
-        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(_KEPT_BYTES),
+        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(settings.kept_request_bytes),
         "RAY_SERVE_HAPROXY_RETRY_ON": _RETRY_ON,
         "RAY_SERVE_HAPROXY_RETRIES": str(_RETRIES),
         "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": str(
