@@ -77,9 +77,7 @@ def test_psi_is_the_sum_of_its_definition() -> None:
 
 
 @given(COUNTS, COUNTS)
-def test_psi_is_no_less_than_zero_and_the_same_both_ways(
-    left: list[int], right: list[int]
-) -> None:
+def test_psi_is_no_less_than_zero_and_the_same_both_ways(left: list[int], right: list[int]) -> None:
     assert psi(left, left) == 0
     assert psi(left, right) >= 0
     assert psi(left, right) == pytest.approx(psi(right, left))
