@@ -10,6 +10,7 @@ from prometheus_client.metrics_core import Metric
 from detector.jobs import Stage
 from loop.drift import SCORE_BOUNDS, Reference
 from serve.drift import DriftWindows, drift_families
+from serve.model_slot import SwapOutcome
 from serve.service import Detected, ServiceStatus
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -64,6 +65,8 @@ class Metrics:
             "Models that were asked for: served, failed, or superseded by the next one.",
             "outcome",
         )
+        for outcome in SwapOutcome:  # from 0: Prometheus sees no increase in what begins at 1
+            self._swaps.labels(outcome)
         self._inside = self._gauge("images_inside", "Images in the replica: queue and engine.")
         self._limit = self._gauge("images_limit", "Images that the replica has room for.")
         self._in_engine = self._gauge("images_in_engine", "Images that the engine works on.")
@@ -90,7 +93,7 @@ class Metrics:
         """So many images went to the network at once. Engines' threads call it."""
         self._batches.observe(size)
 
-    def swap(self, outcome: str) -> None:
+    def swap(self, outcome: SwapOutcome) -> None:
         self._swaps.labels(outcome).inc()
 
     def rejected(self) -> None:

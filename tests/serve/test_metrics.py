@@ -11,6 +11,7 @@ from detector.jobs import Stage
 from loop.drift import MIN_IMAGES
 from loop.predictions import Detection
 from serve.metrics import Metrics, exposition
+from serve.model_slot import SwapOutcome
 from serve.service import Detected, ServiceStatus
 from tests.serve.fakes import CLASSES, model_ref
 from tests.serve.test_drift import detections, reference
@@ -60,6 +61,14 @@ def test_batches_are_counted_by_size() -> None:
     assert found["secondlook_batch_images_sum{}"] == 13
     assert found["secondlook_batch_images_bucket{le=1.0}"] == 2
     assert found["secondlook_batch_images_bucket{le=4.0}"] == 3
+
+
+def test_swaps_are_counted_from_nought() -> None:
+    metrics = Metrics()
+    metrics.swap(SwapOutcome.SERVED)
+    found = samples(metrics)
+    assert found["secondlook_swaps_total{outcome=served}"] == 1
+    assert found["secondlook_swaps_total{outcome=failed}"] == 0
 
 
 def test_without_a_reference_nothing_is_said_of_drift() -> None:
