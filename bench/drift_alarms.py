@@ -7,8 +7,8 @@ they are alike. ``python -m bench.drift_alarms [--json]``; takes about a minute.
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from collections.abc import Iterable
 from itertools import product
 
@@ -71,8 +71,11 @@ def _over(values: Iterable[float | None], mark: float) -> float | None:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser("bench.drift_alarms", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print JSON for machines")
+    as_json = parser.parse_args().json
     rows = [row(*sizes, shift) for shift in SHIFTS for sizes in product(REFERENCES, WINDOWS)]
-    if "--json" in sys.argv:
+    if as_json:
         print(json.dumps(rows))
         return
     print("".join(f"{name:>10}" for name in rows[0]))
