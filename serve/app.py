@@ -28,6 +28,7 @@ from detector.formats import ExportFormat
 from detector.loading import WEIGHTS
 from loop.errors import Unavailable
 from loop.predictions import ModelRef
+from serve import one_write
 from serve.api import Intake, build_api
 from serve.keys import open_key_gate
 from serve.model_slot import ModelSlot
@@ -97,6 +98,7 @@ class DetectorReplica:
         settings = load_settings()
         self._settings = settings
         _log_from(settings)
+        one_write.install()  # Serve starts its server in this process when this is done
         self._slot = ModelSlot(self._load)
         self._replica = Replica(
             self._slot,

@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     drift_images: int = Field(1000, ge=0)
     # Whether HTTP goes to the replicas through HAProxy, or through Serve's own proxy.
     haproxy: bool = True
+    # Requests up to this size are kept until they are answered, and sent to another replica if
+    # theirs was killed. HAProxy copies so many bytes for every request, however small it is.
+    kept_request_bytes: int = Field(2**20, ge=2**14, le=2**26)
 
     # How long a case is held for who opened it; the page renews it every 30 s.
     lease_seconds: float = Field(300, gt=0)
