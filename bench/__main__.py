@@ -35,7 +35,16 @@ from store.image_files import open_image_store
 from store.settings import Settings, load_settings
 from store.unit_of_work import open_units_of_work
 
-COMPARISONS = ("canvas", "gate", "kfold", "kfold_memory", "queue", "serve", "serve_memory")
+COMPARISONS = (
+    "canvas",
+    "drift_alarms",
+    "gate",
+    "kfold",
+    "kfold_memory",
+    "queue",
+    "serve",
+    "serve_memory",
+)
 ROUNDS = 50
 EVENTS = 1000
 BOXES = 50

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cluster.drift import told_drift
 from cluster.running import find_running
 from loop.cases import CaseState
 from store.audit_log import open_audit_log
@@ -25,6 +26,7 @@ def read_status(settings: Settings) -> dict[str, Any]:
             "api": running.api_url if running and up else None,
             "mlflow": running.mlflow_url if running and up else None,
             "champion": champion.version if champion else None,
+            "drift": told_drift(settings, running.api_url) if running and up else None,
             "images": uow.images.count(),
             "gold_images": len(uow.images.gold()),
             "waiting_first": counts.get(CaseState.FIRST, 0),

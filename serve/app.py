@@ -32,6 +32,7 @@ from serve import one_write
 from serve.api import Intake, build_api
 from serve.keys import open_key_gate
 from serve.model_slot import ModelSlot
+from serve.references import watch_drift
 from serve.replica import Replica
 from serve.service import ServiceStatus
 from store.image_codec import Limits
@@ -150,6 +151,7 @@ class DetectorReplica:
 
     def _load(self, model: ModelRef) -> Engine:
         settings = self._settings
+        watch_drift(settings, model, self._replica.metrics)
         # What is opened is what was checked: a copy that nothing else writes to.
         with TemporaryDirectory(prefix="second-look-model-") as own:
             files = open_model_registry(settings).fetch_verified(model, _FILES, Path(own))

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import structlog
 
@@ -27,6 +28,14 @@ _log = structlog.get_logger(__name__)
 
 # A model that does not answer its first image in this time is not one to serve with.
 _SMOKE_SECONDS = 120.0
+
+
+class SwapOutcome(StrEnum):
+    """What became of a model that was asked for; superseded: another one was in the meantime."""
+
+    SERVED = "served"
+    FAILED = "failed"
+    SUPERSEDED = "superseded"
 
 
 @dataclass(slots=True, eq=False)
@@ -48,9 +57,13 @@ class Submitted:
 
 
 class ModelSlot:
-    """``load`` turns a model version into an engine; it may take long and may raise anything."""
+    """``load`` turns a model version into an engine; it may take long and may raise anything.
+
+    ``on_swap`` may be set; it is called in the thread that loads, and must not raise.
+    """
 
     def __init__(self, load: Callable[[ModelRef], Engine]) -> None:
+        self.on_swap: Callable[[SwapOutcome], None] = lambda _outcome: None
         self._load = load
         self._lock = threading.Lock()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load-model")
@@ -149,6 +162,7 @@ class ModelSlot:
 
     def _replace(self, model: ModelRef, asked: int) -> None:
         if asked != self._asked:  # something else was asked for while this waited
+            self.on_swap(SwapOutcome.SUPERSEDED)
             return
         try:
             engine = self._load(model)
@@ -172,7 +186,9 @@ class ModelSlot:
                 if loaded is not None:
                     self._put(loaded)
         if loaded is None:
+            self.on_swap(SwapOutcome.FAILED)
             return
+        self.on_swap(SwapOutcome.SUPERSEDED if late else SwapOutcome.SERVED)
         if late:
             _close(loaded.engine)
         else:

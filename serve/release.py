@@ -141,6 +141,7 @@ def _environment(settings: Settings) -> dict[str, str]:
         "max_replicas",
         "serve_cpus",
         "replica_room",
+        "drift_images",
         "request_seconds",
         "stuck_seconds",
         "log_level",

@@ -51,6 +51,7 @@ class Replica:
         self.metrics = Metrics()
         self.request_seconds = request_seconds
         self._slot = slot
+        slot.on_swap = self.metrics.swap
         self._siblings = siblings
         self._room = room
         self._stuck_seconds = stuck_seconds

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from loop.agreement import AgreementSettings
 from loop.desk_core import DeskSettings
+from loop.drift import MIN_IMAGES
 from loop.errors import Misconfigured
 from loop.events import Role
 from loop.gate_settings import GateSettings
@@ -71,6 +72,9 @@ class Settings(BaseSettings):
     # How long an image may take, and after how long the engine is taken to be stuck.
     request_seconds: float = Field(30, gt=0)
     stuck_seconds: float = Field(90, gt=0)
+    # How many of the last images each replica compares with what its model detected on the gold
+    # set. 0: none, and nothing is said of drift.
+    drift_images: int = Field(1000, ge=0)
     # Whether HTTP goes to the replicas through HAProxy, or through Serve's own proxy.
     haproxy: bool = True
     # Requests up to this size are kept until they are answered, and sent to another replica if
@@ -154,6 +158,13 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute_if_any(cls, folder: Path | str | None) -> Path | None:
         return Path(folder).expanduser().absolute() if folder else None
+
+    @field_validator("drift_images")
+    @classmethod
+    def _enough(cls, images: int) -> int:
+        if 0 < images < MIN_IMAGES:
+            raise ValueError(f"fewer than {MIN_IMAGES} differ by chance; 0 compares none")
+        return images
 
     @field_validator("oidc_default_role", mode="before")
     @classmethod

@@ -132,8 +132,11 @@ def _measure_all(
         return _latency(models, gold.sha256, times).decides(settings.max_latency_factor)
 
     clear = is_clear if versus_champion else None
+    at_least = settings.min_confidence
     return [
-        Measurement(seen, score_of(seen.detections), keep(tracking, registry, seen.detections))
+        Measurement(
+            seen, score_of(seen.detections), keep(tracking, registry, seen.detections, at_least)
+        )
         for seen in detect_gold(settings, gold, weights, progress, is_clear=clear)
     ]
 

@@ -11,9 +11,11 @@ from pathlib import Path
 from detector.base import Detector, Pixels
 from detector.yolo import load_detector
 from loop.agreement import LabelledBox
+from loop.drift import reference_of
 from loop.errors import NotFound
 from loop.gold import GoldDetections, GoldSet, detections_path, superseded_path
 from loop.predictions import ModelRef
+from store.drift_references import keep_reference
 from store.image_codec import Limits, decode
 from store.image_files import open_image_store
 from store.model_registry import ModelRegistry
@@ -107,8 +109,10 @@ class _Run:
         return boxes, times
 
 
-def keep(tracking: Tracking, registry: ModelRegistry, seen: GoldDetections) -> str:
+def keep(tracking: Tracking, registry: ModelRegistry, seen: GoldDetections, at_least: float) -> str:
     """Put what a model saw beside it, into the run that made it; returns the digest of that.
+
+    What it saw from the confidence ``at_least`` is counted as its reference for drift.
 
     What it saw there before stays, under its digest, if it is something else.
     """
@@ -125,6 +129,7 @@ def keep(tracking: Tracking, registry: ModelRegistry, seen: GoldDetections) -> s
         tracking.log_text(run_id, before, aside)
     if before != data.decode():
         tracking.log_text(run_id, data.decode(), path)
+    keep_reference(tracking, registry, reference_of(seen, at_least))
     return hashlib.sha256(data).hexdigest()
 
 

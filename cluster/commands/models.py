@@ -13,6 +13,7 @@ from cluster.commands import labels, signatures
 from cluster.commands.gate_tables import show_check, show_gate
 from cluster.console import out, print_json, print_table, progress, when
 from cluster.context import JsonOption, engineer, running_swap, settings_of, settings_to_read
+from cluster.drift import drift_reference
 from detector.formats import ExportFormat
 from loop import promoting
 from loop.errors import InvalidInput, NotFound
@@ -81,7 +82,7 @@ def list_versions(context: typer.Context, json: JsonOption = False) -> None:
 
 @group.command()
 def show(context: typer.Context, version: VersionArgument, json: JsonOption = False) -> None:
-    """One version: its lineage, its signature, its measurement on the gold set, its decisions."""
+    """One version: its lineage, its signature, its reference for drift, its decisions."""
     settings = settings_to_read(context)
     registry = open_model_registry(settings)
     ref = registry.resolve(version)
@@ -95,6 +96,7 @@ def show(context: typer.Context, version: VersionArgument, json: JsonOption = Fa
         "classes": list(registry.classes_of(ref)),
         "exports": found.exports,
         "signature": signatures.state(registry, found),
+        "drift_reference": drift_reference(settings, registry, ref),
         "tags": dict(found.tags),
         "registered": found.created_at,
         "promotion": _promotion_dict(promotion),

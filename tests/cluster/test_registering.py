@@ -52,3 +52,6 @@ def test_weights_from_outside_bring_their_exports(settings: Settings, tmp_path: 
     arguments = ["--home", str(settings.home), "models", "show", "candidate", "--json"]
     shown = CliRunner().invoke(cli.app, arguments)
     assert json.loads(shown.stdout)["exports"] == digests
+    reference = json.loads(shown.stdout)["drift_reference"]
+    assert reference["state"] == "no reference"
+    assert "models measure 1" in reference["hint"]

@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from loop.api_keys import Scope
+from loop.drift import MIN_DETECTIONS, Reference, profile_of
 from loop.errors import Unavailable
 from loop.events import Actor, Role
 from loop.managing_keys import ManageApiKeys
@@ -99,9 +100,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 def register_models(settings: Settings, folder: Path) -> tuple[ModelRef, ModelRef, ModelRef]:
-    """Two that work and one that is not a checkpoint at all."""
+    """Two that work and one that is not a checkpoint at all; the first one was measured."""
     from loop.classes import ClassList
+    from store.drift_references import keep_reference
     from store.model_registry import open_model_registry
+    from store.tracking import open_tracking
 
     registry = open_model_registry(settings)
     config_dir = folder / "ultralytics"
@@ -113,6 +116,8 @@ def register_models(settings: Settings, folder: Path) -> tuple[ModelRef, ModelRe
         else:
             write_checkpoint(weights, config_dir=config_dir, seed=number, names=names)
         refs.append(registry.register(weights, classes=ClassList(names), run_id=None, tags={}))
+    profile = profile_of([([0], [0.5])] * MIN_DETECTIONS, NAMES, settings.min_confidence)
+    keep_reference(open_tracking(settings), registry, Reference(refs[0], "a" * 64, profile))
     return refs[0], refs[1], refs[2]
 
 
@@ -241,6 +246,17 @@ def test_every_replica_is_in_the_metrics(cluster: Cluster) -> None:
     models = [line for line in text.splitlines() if line.startswith("secondlook_model_info")]
     assert len(models) == cluster.settings.replicas
     assert all(f'digest="{cluster.one.digest}"' in line for line in models)
+
+
+def test_every_replica_compares_with_what_its_model_was_measured_with(cluster: Cluster) -> None:
+    cluster.swap(cluster.one)
+    deadline = time.monotonic() + 60  # the reference comes after the model
+    lines: list[str] = []
+    while len(lines) < cluster.settings.replicas and time.monotonic() < deadline:
+        text = httpx.get(f"{cluster.api}/metrics", timeout=30).text
+        lines = [line for line in text.splitlines() if line.startswith("secondlook_drift_images{")]
+        time.sleep(0.1)
+    assert len(lines) == cluster.settings.replicas
 
 
 def test_a_killed_replica_under_load_fails_no_request(cluster: Cluster) -> None:

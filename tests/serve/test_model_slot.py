@@ -8,7 +8,7 @@ import pytest
 
 from loop.errors import InvalidInput, NoModel
 from loop.predictions import ModelRef
-from serve.model_slot import ModelSlot
+from serve.model_slot import ModelSlot, SwapOutcome
 from tests.serve.fakes import FakeEngine, model_ref
 
 IMAGE = np.zeros((4, 4, 3), np.uint8)
@@ -215,3 +215,19 @@ def test_it_knows_how_long_the_oldest_image_waits() -> None:
     assert slot.longest_wait() > 0
     loader.engines[ONE].let()
     assert slot.longest_wait() == 0
+
+
+def test_it_tells_what_became_of_each_model_that_was_asked_for() -> None:
+    loader = Loader()
+    slot = ModelSlot(loader)
+    outcomes: list[SwapOutcome] = []
+    slot.on_swap = outcomes.append
+    let = loader.hold(ONE)
+    slot.ask_for(ONE)
+    slot.ask_for(TWO)
+    let()
+    slot.settle(10)
+    loader.failures[ONE] = InvalidInput("broken")
+    slot.ask_for(ONE)
+    slot.settle(10)
+    assert outcomes == [SwapOutcome.SUPERSEDED, SwapOutcome.SERVED, SwapOutcome.FAILED]

@@ -144,3 +144,8 @@ def test_metrics_are_of_all_replicas_in_one_family() -> None:
         assert f'secondlook_images_inside{{replica="{name}"}} 0.0' in text
         assert f'digest="{ONE.digest}",name="detector",replica="{name}",version="1"' in text
     assert text.count("# TYPE secondlook_model_info gauge") == 1
+
+
+def test_it_counts_what_became_of_the_models_that_were_asked_for() -> None:
+    bench = Bench().load()
+    assert asyncio.run(sample(bench.replica, 'swaps_total{outcome="served",replica="r1"} 1.0'))

@@ -49,3 +49,13 @@ def test_a_default_role_may_be_left_open(tmp_path: Path, monkeypatch: pytest.Mon
     assert load_settings(tmp_path).oidc_default_role is Role.REVIEWER
     monkeypatch.setenv("SECONDLOOK_OIDC_DEFAULT_ROLE", "")
     assert load_settings(tmp_path).oidc_default_role is None
+
+
+def test_drift_is_not_measured_on_a_handful_of_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECONDLOOK_DRIFT_IMAGES", "0")
+    assert load_settings(tmp_path).drift_images == 0
+    monkeypatch.setenv("SECONDLOOK_DRIFT_IMAGES", "20")
+    with pytest.raises(Misconfigured, match="SECONDLOOK_DRIFT_IMAGES"):
+        load_settings(tmp_path)

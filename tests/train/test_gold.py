@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from loop.boxes import Box
+from loop.drift import Reference, reference_of, reference_path
 from loop.errors import BrokenRecord, Conflict, NotEnoughData
 from loop.gold import GoldDetections, detections_path, read_gold, superseded_path
 from loop.intake import NewImage, TrueBox, add_truth
@@ -94,7 +95,15 @@ def test_measuring_again_keeps_the_detections_and_proposes_nothing(
     add_gold(loop_state, 2)
     model = register(loop_state, tmp_path, 1, "champion")
     (score,) = measure_again(loop_state.settings, [model])
-    assert GoldDetections.from_json(kept(loop_state, score)).model == model
+    seen = GoldDetections.from_json(kept(loop_state, score))
+    assert seen.model == model
+    registry, tracking = (
+        open_model_registry(loop_state.settings),
+        open_tracking(loop_state.settings),
+    )
+    record = tracking.read_text(registry.run_of(model), reference_path(model.version))
+    least = loop_state.settings.min_confidence
+    assert Reference.from_json(record) == reference_of(seen, least)
     (event,) = loop_state.events("model.measured")
     assert event.details["score"] == score.as_dict()
     assert event.actor.pseudonym == loop_state.settings.actor
