@@ -16,7 +16,7 @@ from detector.formats import ExportFormat
 from detector.jobs import Answer, OnStage, ignore_stage
 from detector.loading import ON_CPU, WEIGHTS, choose, load_weights
 from detector.openvino_engine import OpenVinoEngine
-from detector.plan import Plan, candidates, keep_plan, kept_plan, measured_plan
+from detector.plan import Plan, agreed_plan, candidates
 from detector.stacking_engine import StackingEngine, StagedDetector
 from loop.classes import ClassList
 from store.model_folder import file_digest, folder_digest
@@ -63,6 +63,7 @@ def open_engine(
     backend: str = "auto",
     cores: int | None = None,
     plans: Path | None = None,
+    measures: bool = True,
     on_stage: OnStage = ignore_stage,
 ) -> Engine:
     """Open one of ``files`` (as for `detector.loading.open_model`); torch runs on a GPU if there is
@@ -70,9 +71,10 @@ def open_engine(
 
     ``cores`` is how many it may use (`detector.cores.usable_cores` by default). ``plans`` is a JSON
     file: with it the model is measured unless it was before, which takes some seconds; without it,
-    the plan is the likeliest one. Raises what `open_model` raises.
+    or without ``measures`` if nothing is in it yet, the plan is the likeliest one. Raises what
+    `open_model` raises.
     """
-    chosen = choose(files, backend, (WEIGHTS, *ON_CPU) if has_gpu() else ON_CPU)
+    chosen = choose(files, backend, fastest_first())
     path = files[chosen]
     own = usable_cores() if cores is None else max(1, cores)
     possible = candidates(chosen, own)
@@ -87,11 +89,13 @@ def open_engine(
     if plans is None:
         return start(possible[0], on_stage)
     digest = folder_digest(path) if path.is_dir() else file_digest(path)
-    plan = kept_plan(plans, digest, chosen, own)
-    if plan is None:
-        plan = measured_plan(possible, start, noise_image(_MEASURED_HEIGHT, _MEASURED_WIDTH))
-        keep_plan(plans, digest, plan)
-    return start(plan, on_stage)
+    image = noise_image(_MEASURED_HEIGHT, _MEASURED_WIDTH)
+    return start(agreed_plan(plans, digest, possible, start, image, measures=measures), on_stage)
+
+
+def fastest_first() -> tuple[str, ...]:
+    """What ``auto`` tries on this machine, in this order."""
+    return (WEIGHTS, *ON_CPU) if has_gpu() else ON_CPU
 
 
 def has_gpu() -> bool:
