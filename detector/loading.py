@@ -35,7 +35,7 @@ def open_model(
     return load_weights(files[WEIGHTS], min_confidence=min_confidence, nms_iou=nms_iou)
 
 
-def choose(files: Mapping[str, Path], backend: str, fastest_first: Sequence[str]) -> str:
+def choose(files: Mapping[str, object], backend: str, fastest_first: Sequence[str]) -> str:
     """``backend``, or for ``auto`` the first of ``fastest_first``, that is among ``files``.
 
     Raises `InvalidInput` if there is none.

@@ -7,6 +7,7 @@ to a server when one machine is not enough. Nothing here makes a directory or op
 from __future__ import annotations
 
 import os
+import socket
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -73,6 +74,10 @@ class Settings(BaseSettings):
     stuck_seconds: float = Field(90, gt=0)
     # Whether HTTP goes to the replicas through HAProxy, or through Serve's own proxy.
     haproxy: bool = True
+
+    # Where a machine keeps what it measured and made of models for itself. None: HOME/cache/, in a
+    # folder with the machine's name, since several may share the home.
+    machine_cache: Path | None = None
 
     # How long a case is held for who opened it; the page renews it every 30 s.
     lease_seconds: float = Field(300, gt=0)
@@ -147,7 +152,7 @@ class Settings(BaseSettings):
     def _absolute_each(cls, paths: tuple[Path, ...]) -> tuple[Path, ...]:
         return tuple(path.expanduser().absolute() for path in paths if path != Path())
 
-    @field_validator("workspace", "model_signing_key", mode="before")
+    @field_validator("workspace", "model_signing_key", "machine_cache", mode="before")
     @classmethod
     def _absolute_if_any(cls, folder: Path | str | None) -> Path | None:
         return Path(folder).expanduser().absolute() if folder else None
@@ -187,6 +192,21 @@ class Settings(BaseSettings):
     def model_cache(self) -> Path:
         """Model versions fetched from the registry, each a folder."""
         return self.home / "models"
+
+    @property
+    def own_cache(self) -> Path:
+        """Of this machine alone: other ones have other cores, and other folders."""
+        return self.machine_cache or self.home / "cache" / socket.gethostname()
+
+    @property
+    def plans(self) -> Path:
+        """How models use this machine's cores, as measured: `detector.plan`."""
+        return self.own_cache / "plans.json"
+
+    @property
+    def export_cache(self) -> Path:
+        """Exports of versions that were registered without: `detector.export_cache`."""
+        return self.own_cache / "exports"
 
     @property
     def run_dir(self) -> Path:

@@ -49,3 +49,17 @@ def test_a_default_role_may_be_left_open(tmp_path: Path, monkeypatch: pytest.Mon
     assert load_settings(tmp_path).oidc_default_role is Role.REVIEWER
     monkeypatch.setenv("SECONDLOOK_OIDC_DEFAULT_ROLE", "")
     assert load_settings(tmp_path).oidc_default_role is None
+
+
+def test_each_machine_has_a_cache_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "one")
+    one = load_settings(tmp_path)
+    assert one.plans.is_relative_to(tmp_path)
+    before = one.plans, one.export_cache
+    monkeypatch.setattr("socket.gethostname", lambda: "two")
+    assert one.plans != before[0]
+    assert one.export_cache != before[1]
+    monkeypatch.setenv("SECONDLOOK_MACHINE_CACHE", "here")
+    assert load_settings(tmp_path).own_cache == Path("here").absolute()
