@@ -13,12 +13,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from detector.base import Pixels
+from detector.engine import fastest_first
 from detector.exporting import Exports, export_model
-from detector.formats import ExportFormat
+from detector.formats import INT8, ExportFormat
+from detector.loading import ON_CPU, WEIGHTS
 from loop.errors import LoopError, Unavailable
 from store.model_folder import file_digest, folder_digest
 from store.private_files import private_folder
@@ -108,6 +110,14 @@ def exports_by_child(
         last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
         raise Unavailable(f"{', '.join(wanted)} could not be made: {last[:500]}")
     return kept_exports(digest, wanted, cache)
+
+
+def worth_making(files: Mapping[str, object]) -> list[ExportFormat]:
+    """What ``auto`` would take before anything in ``files``, and can be made of the weights."""
+    if WEIGHTS not in files or INT8 in files or fastest_first() != ON_CPU:
+        return []
+    best = next(name for name in ON_CPU if name in files)
+    return [ExportFormat(name) for name in ON_CPU[: ON_CPU.index(best)]]
 
 
 def _name(digest: str) -> str:

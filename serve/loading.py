@@ -10,10 +10,9 @@ import structlog
 
 from detector.cores import usable_cores
 from detector.engine import Engine, fastest_first, open_engine
-from detector.export_cache import exports_by_child, kept_exports
-from detector.formats import ExportFormat
+from detector.export_cache import exports_by_child, kept_exports, worth_making
 from detector.jobs import OnStage, ignore_stage
-from detector.loading import ON_CPU, WEIGHTS, choose
+from detector.loading import FILES, WEIGHTS, choose, served_backend
 from detector.plan import Plan, candidates, kept_plan
 from loop.errors import LoopError
 from loop.predictions import ModelRef
@@ -23,7 +22,6 @@ from store.settings import Settings
 
 _log = structlog.get_logger(__name__)
 
-_FILES = (*(each.value for each in ExportFormat), WEIGHTS)
 # Well below the 120 s that a release waits for a replica: what takes longer runs on torch.
 _EXPORT_SECONDS = 75.0
 
@@ -46,11 +44,12 @@ def load_engine(
     """
     # What is opened is what was checked: a copy that nothing else writes to.
     with tempfile.TemporaryDirectory(prefix="second-look-model-") as own:
-        files = registry.fetch_verified(model, _FILES, Path(own))
+        files = registry.fetch_verified(model, FILES, Path(own))
         return open_engine(
             files | made_exports(settings, files),
             min_confidence=settings.min_confidence,
             nms_iou=settings.nms_iou,
+            backend=served_backend(files),
             cores=cores_of_a_replica(settings),
             plans=settings.plans,
             measures=measures,
@@ -81,14 +80,6 @@ def made_exports(settings: Settings, files: Mapping[str, Path]) -> dict[str, Pat
     return dict(found.folders)
 
 
-def worth_making(files: Mapping[str, object]) -> list[ExportFormat]:
-    """What ``auto`` would take before anything in ``files``, and can be made of the weights."""
-    if WEIGHTS not in files or fastest_first() != ON_CPU:
-        return []
-    best = next((name for name in ON_CPU if name in files), WEIGHTS)
-    return [ExportFormat(name) for name in ON_CPU[: ON_CPU.index(best)]]
-
-
 def expected_plan(settings: Settings, registry: ModelRegistry, model: ModelRef) -> Plan:
     """What `load_engine` would run ``model`` with on this machine, as far as that is known."""
     digests = {**registry.exports_of(model), WEIGHTS: model.digest}
@@ -97,7 +88,7 @@ def expected_plan(settings: Settings, registry: ModelRegistry, model: ModelRef) 
     digests |= {name: folder_digest(folder) for name, folder in made.folders.items()}
     # What is to be made has no digest yet, and so no plan.
     digests |= {each.value: "" for each in wanted if each.value not in {*digests, *made.refused}}
-    chosen = choose(digests, "auto", fastest_first())
+    chosen = choose(digests, served_backend(digests), fastest_first())
     cores = cores_of_a_replica(settings)
     kept = kept_plan(settings.plans, digests[chosen], chosen, cores)
     return kept or candidates(chosen, cores)[0]

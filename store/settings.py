@@ -90,6 +90,8 @@ class Settings(BaseSettings):
     # What the gate asks of a candidate: loop/gate_settings.py says what each of them is.
     min_gain: float = Field(0.0, ge=-1, le=1)
     min_gain_50: float = Field(0.0, ge=-1, le=1)
+    # What the champion itself may lose in INT8, of mAP50-95 and of mAP50.
+    int8_margin: float = Field(0.01, ge=0, le=1)
     max_class_loss: float = Field(0.1, ge=0, le=1)
     max_latency_factor: float = Field(1.5, gt=0)
     min_gold_images: int = Field(10, gt=1)

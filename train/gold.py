@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from loop.errors import Conflict, NotEnoughData
 from loop.events import Actor, Event, Role, new_id, now
-from loop.gate import Evidence, decide, gather, seed_for, use_of, without_comparison
+from loop.gate import (
+    Evidence,
+    decide,
+    gather,
+    seed_for,
+    settings_for,
+    use_of,
+    without_comparison,
+)
+from loop.gate_settings import GateSettings
 from loop.gold import GoldDetections, GoldSet, read_gold
 from loop.latency import Latency, compare_latency
 from loop.metrics import average_precision
@@ -15,12 +24,14 @@ from loop.ports import UnitOfWork
 from loop.predictions import ModelRef
 from loop.promoting import CHAMPION
 from loop.promotions import Decision, GoldScore, Promotion, PromotionState
+from loop.quantised import Quantised
 from store.model_registry import ModelRegistry, open_model_registry
 from store.settings import Settings
 from store.tracking import Tracking, open_tracking
 from store.unit_of_work import open_units_of_work
 from train.gate_report import keep_report
 from train.gold_detecting import Progress, Seen, Times, detect_gold, keep
+from train.gold_models import open_to_measure, source_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +61,13 @@ def propose_promotion(
     champion = registry.find_alias(CHAMPION)
     before = champion if champion != candidate else None
     models = [candidate] if before is None else [candidate, before]
+    compared = len(models)
+    source = source_of(registry, candidate)
+    if source is not None and source not in models:
+        models.append(source)
     measured = _measure_all(
         settings, registry, tracking, gold, models, progress, versus_champion=before is not None
-    )
+    )[:compared]
     evidence = _evidence(settings, measured)
     if registry.find_alias(CHAMPION) != champion:
         raise Conflict(
@@ -126,21 +141,40 @@ def _measure_all(
     *,
     versus_champion: bool = False,
 ) -> list[Measurement]:
-    weights = [(model, registry.fetch(model)) for model in models]
+    opened = open_to_measure(settings, registry, models)
+    detectors = [(each.model, each.detector) for each in opened]
 
     def is_clear(times: Times) -> bool:
         return _latency(models, gold.sha256, times).decides(settings.max_latency_factor)
 
     clear = is_clear if versus_champion else None
+    found = detect_gold(settings, gold, detectors, progress, is_clear=clear)
+    scores = {each.detections.model: score_of(each.detections) for each in found}
+    for each in opened:
+        if each.quantised is not None:
+            source = source_of(registry, each.model)
+            note = _beside(each.quantised, scores.get(source) if source else None)
+            scores[each.model] = replace(scores[each.model], quantised=note)
     return [
-        Measurement(seen, score_of(seen.detections), keep(tracking, registry, seen.detections))
-        for seen in detect_gold(settings, gold, weights, progress, is_clear=clear)
+        Measurement(seen, scores[seen.detections.model], keep(tracking, registry, seen.detections))
+        for seen in found
     ]
 
 
+def _beside(quantised: Quantised, source: GoldScore | None) -> Quantised:
+    if source is None:
+        return quantised
+    return replace(
+        quantised,
+        source_version=source.model.version,
+        source_map50=source.map50,
+        source_map50_95=source.map50_95,
+    )
+
+
 def _latency(models: Sequence[ModelRef], gold_sha256: str, times: Times) -> Latency:
-    """Of the candidate and the champion, in this order."""
-    candidate, champion = models
+    """Of the candidate and the champion, the first two."""
+    candidate, champion = models[:2]
     seed = seed_for(champion, candidate, gold_sha256)
     return compare_latency(times[0], times[1], seed)
 
@@ -156,7 +190,13 @@ def _evidence(settings: Settings, measured: Sequence[Measurement]) -> Evidence |
     models = [each.score.model for each in measured]
     latency = _latency(models, candidate.score.gold_sha256, times)
     seen = champion.seen.detections, candidate.seen.detections
-    return gather(*seen, settings.gate, latency=latency)
+    return gather(*seen, _gate(settings, measured), latency=latency)
+
+
+def _gate(settings: Settings, measured: Sequence[Measurement]) -> GateSettings:
+    candidate, *others = (each.score for each in measured)
+    champion = others[0] if others else None
+    return settings_for(candidate, champion, settings.gate, settings.int8_margin)
 
 
 def _decision(
@@ -167,13 +207,17 @@ def _decision(
 ) -> Decision:
     candidate, *others = (each.score for each in measured)
     champion = others[0] if others else None
-    alone = without_comparison(champion, candidate, settings.gate)
-    if alone is not None:
-        return alone
-    if champion is None or evidence is None:
-        raise ValueError("there is nothing to decide on")
-    use = use_of(candidate, champion, uow.promotions.list(), settings.gate)
-    return decide(evidence, use, settings.gate)
+    gate = _gate(settings, measured)
+    decision = without_comparison(champion, candidate, gate)
+    if decision is None:
+        if champion is None or evidence is None:
+            raise ValueError("there is nothing to decide on")
+        use = use_of(candidate, champion, uow.promotions.list(), gate)
+        decision = decide(evidence, use, gate)
+    if candidate.quantised is None:
+        return decision
+    said = candidate.quantised.sentence(candidate.map50, candidate.map50_95)
+    return replace(decision, reasons=(said, *decision.reasons))
 
 
 def _measured_event(actor: Actor, measured: Measurement) -> Event:

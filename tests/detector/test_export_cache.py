@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from detector import export_cache
-from detector.export_cache import cached_exports, exports_by_child, kept_exports
+from detector.export_cache import cached_exports, exports_by_child, kept_exports, worth_making
 from detector.exporting import Exports
-from detector.formats import ExportFormat
+from detector.formats import INT8, ExportFormat
+from detector.loading import WEIGHTS
 from loop.errors import Misconfigured, Unavailable
 from store.model_folder import file_digest
 
@@ -90,6 +91,17 @@ def test_of_several_that_ask_at_once_one_exports(
         found = list(pool.map(ask, range(6)))
     assert calls == [["onnx"]]
     assert all(each == found[0] for each in found)
+
+
+def test_only_what_would_be_preferred_is_worth_making(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detector.engine.has_gpu", lambda: False)
+    assert worth_making({WEIGHTS: 1}) == [OPENVINO, ONNX]
+    assert worth_making({WEIGHTS: 1, "onnx": 1}) == [OPENVINO]
+    assert worth_making({WEIGHTS: 1, "openvino": 1}) == []
+    assert worth_making({"onnx": 1}) == []
+    assert worth_making({WEIGHTS: 1, INT8: 1}) == []
+    monkeypatch.setattr("detector.engine.has_gpu", lambda: True)
+    assert worth_making({WEIGHTS: 1}) == []
 
 
 def test_what_was_made_is_found_by_the_digest_of_the_weights(

@@ -15,7 +15,7 @@ from detector.plan import candidates
 from loop.errors import Unavailable
 from loop.predictions import ModelRef
 from serve import loading
-from serve.loading import cores_of_a_replica, expected_plan, load_engine, worth_making
+from serve.loading import cores_of_a_replica, expected_plan, load_engine
 from store.model_folder import file_digest, folder_digest
 from store.settings import Settings
 from tests.detector.checkpoints import NAMES, write_checkpoint
@@ -40,15 +40,6 @@ class Registry:
 
     def exports_of(self, ref: ModelRef) -> dict[str, str]:
         return {name: folder_digest(path) for name, path in self._files.items() if name != WEIGHTS}
-
-
-def test_only_what_would_be_preferred_is_worth_making(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert worth_making({WEIGHTS: 1}) == [OPENVINO, ONNX]
-    assert worth_making({WEIGHTS: 1, "onnx": 1}) == [OPENVINO]
-    assert worth_making({WEIGHTS: 1, "openvino": 1}) == []
-    assert worth_making({"onnx": 1}) == []
-    monkeypatch.setattr("detector.engine.has_gpu", lambda: True)
-    assert worth_making({WEIGHTS: 1}) == []
 
 
 def test_a_replica_has_what_it_reserves_or_its_share(
