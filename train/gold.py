@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from loop.errors import Conflict, NotEnoughData
 from loop.events import Actor, Event, Role, new_id, now
@@ -11,36 +11,24 @@ from loop.gate import (
     Evidence,
     decide,
     gather,
-    seed_for,
     settings_for,
     use_of,
     without_comparison,
 )
 from loop.gate_settings import GateSettings
-from loop.gold import GoldDetections, GoldSet, read_gold
-from loop.latency import Latency, compare_latency
-from loop.metrics import average_precision
+from loop.gold import GoldSet, read_gold
 from loop.ports import UnitOfWork
 from loop.predictions import ModelRef
 from loop.promoting import CHAMPION
 from loop.promotions import Decision, GoldScore, Promotion, PromotionState
-from loop.quantised import Quantised
-from store.model_registry import ModelRegistry, open_model_registry
+from store.model_registry import open_model_registry
 from store.settings import Settings
-from store.tracking import Tracking, open_tracking
+from store.tracking import open_tracking
 from store.unit_of_work import open_units_of_work
 from train.gate_report import keep_report
-from train.gold_detecting import Progress, Seen, Times, detect_gold, keep
-from train.gold_models import open_to_measure, source_of
-
-
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """``detections_sha256`` is the digest of what was kept in MLflow."""
-
-    seen: Seen
-    score: GoldScore
-    detections_sha256: str
+from train.gold_detecting import Progress
+from train.gold_models import source_of
+from train.gold_scores import Measurement, latency_of, measure_all
 
 
 def propose_promotion(
@@ -65,7 +53,7 @@ def propose_promotion(
     source = source_of(registry, candidate)
     if source is not None and source not in models:
         models.append(source)
-    measured = _measure_all(
+    measured = measure_all(
         settings, registry, tracking, gold, models, progress, versus_champion=before is not None
     )[:compared]
     evidence = _evidence(settings, measured)
@@ -111,72 +99,12 @@ def measure_again(
             hint="Bring one in: secondlook import PATH --format … --gold",
         )
     registry, tracking = open_model_registry(settings), open_tracking(settings)
-    measured = _measure_all(settings, registry, tracking, gold, models, progress)
+    measured = measure_all(settings, registry, tracking, gold, models, progress)
     with units() as uow:
         for each in measured:
             uow.record(_measured_event(Actor(settings.actor, Role.ENGINEER), each))
         uow.commit()
     return [each.score for each in measured]
-
-
-def score_of(seen: GoldDetections) -> GoldScore:
-    score = average_precision(seen.truth, seen.detected, seen.classes)
-    return GoldScore(
-        model=seen.model,
-        map50=score.map50,
-        map50_95=score.map50_95,
-        per_class=score.per_class,
-        images=len(seen.image_ids),
-        gold_sha256=seen.gold_sha256,
-    )
-
-
-def _measure_all(
-    settings: Settings,
-    registry: ModelRegistry,
-    tracking: Tracking,
-    gold: GoldSet,
-    models: Sequence[ModelRef],
-    progress: Progress | None,
-    *,
-    versus_champion: bool = False,
-) -> list[Measurement]:
-    opened = open_to_measure(settings, registry, models)
-    detectors = [(each.model, each.detector) for each in opened]
-
-    def is_clear(times: Times) -> bool:
-        return _latency(models, gold.sha256, times).decides(settings.max_latency_factor)
-
-    clear = is_clear if versus_champion else None
-    found = detect_gold(settings, gold, detectors, progress, is_clear=clear)
-    scores = {each.detections.model: score_of(each.detections) for each in found}
-    for each in opened:
-        if each.quantised is not None:
-            source = source_of(registry, each.model)
-            note = _beside(each.quantised, scores.get(source) if source else None)
-            scores[each.model] = replace(scores[each.model], quantised=note)
-    return [
-        Measurement(seen, scores[seen.detections.model], keep(tracking, registry, seen.detections))
-        for seen in found
-    ]
-
-
-def _beside(quantised: Quantised, source: GoldScore | None) -> Quantised:
-    if source is None:
-        return quantised
-    return replace(
-        quantised,
-        source_version=source.model.version,
-        source_map50=source.map50,
-        source_map50_95=source.map50_95,
-    )
-
-
-def _latency(models: Sequence[ModelRef], gold_sha256: str, times: Times) -> Latency:
-    """Of the candidate and the champion, the first two."""
-    candidate, champion = models[:2]
-    seed = seed_for(champion, candidate, gold_sha256)
-    return compare_latency(times[0], times[1], seed)
 
 
 def _evidence(settings: Settings, measured: Sequence[Measurement]) -> Evidence | None:
@@ -188,7 +116,7 @@ def _evidence(settings: Settings, measured: Sequence[Measurement]) -> Evidence |
         return None
     times = [list(each.seen.milliseconds) for each in measured]
     models = [each.score.model for each in measured]
-    latency = _latency(models, candidate.score.gold_sha256, times)
+    latency = latency_of(models, candidate.score.gold_sha256, times)
     seen = champion.seen.detections, candidate.seen.detections
     return gather(*seen, _gate(settings, measured), latency=latency)
 

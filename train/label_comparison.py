@@ -24,8 +24,8 @@ from loop.snapshots import Labels
 from store.settings import Settings
 from store.tracking import EXPERIMENT, Tracking, open_tracking
 from store.unit_of_work import open_units_of_work
-from train.gold import score_of
 from train.gold_detecting import Progress, detect_gold, open_weights
+from train.gold_scores import score_of
 from train.paths import StagePaths
 
 # A refit on all folds where there is one, else the best fold.
