@@ -28,6 +28,7 @@ from store.private_files import private_folder
 # Counted up when exports made by this program change, so that the old ones are made anew.
 _GENERATION = "1"
 _RECORD = "exports.json"
+_MAKING = "making-"
 # Whoever has work for the cores goes first.
 _NICE = 10
 
@@ -51,10 +52,12 @@ def cached_exports(
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # freed with the file, whatever becomes of this process
+        for abandoned in folder.glob(f"{_MAKING}*"):  # by a process that was killed
+            shutil.rmtree(abandoned, ignore_errors=True)
         digests, refused = _whole(folder)
         missing = [kind for kind in wanted if kind not in digests and kind not in refused]
         if missing:
-            with tempfile.TemporaryDirectory(dir=folder) as name:
+            with tempfile.TemporaryDirectory(dir=folder, prefix=_MAKING) as name:
                 made = export_model(
                     weights, missing, Path(name), config_dir=config_dir, images=images
                 )

@@ -81,6 +81,18 @@ def test_an_export_that_breaks_off_leaves_nothing_and_is_tried_again(
     assert cached_exports(weights, [ONNX], tmp_path / "cache", config_dir=tmp_path).folders
 
 
+def test_what_a_killed_process_left_is_removed(
+    weights: Path, tmp_path: Path, calls: list[list[str]]
+) -> None:
+    cache = tmp_path / "cache"
+    cached_exports(weights, [ONNX], cache, config_dir=tmp_path)
+    (folder,) = cache.iterdir()
+    (folder / "making-x").mkdir()
+    (folder / "making-x" / "model.onnx").write_bytes(b"half of it")
+    cached_exports(weights, [ONNX], cache, config_dir=tmp_path)
+    assert sorted(path.name for path in folder.iterdir()) == ["exports.json", "lock", "onnx"]
+
+
 def test_of_several_that_ask_at_once_one_exports(
     weights: Path, tmp_path: Path, calls: list[list[str]]
 ) -> None:
