@@ -13,7 +13,7 @@ from detector.base import Pixels, noise_image
 from detector.cores import usable_cores
 from detector.exported import ExportedDetector, open_network
 from detector.formats import ExportFormat
-from detector.jobs import Answer, OnStage, ignore_stage
+from detector.jobs import Answer, OnStage, Source, ignore_stage
 from detector.loading import ON_CPU, WEIGHTS, choose, load_weights
 from detector.openvino_engine import OpenVinoEngine
 from detector.plan import Plan, agreed_plan, candidates
@@ -43,7 +43,7 @@ class Engine(Protocol):
     def parallel(self) -> int: ...
     @property
     def plan(self) -> Plan: ...
-    def submit(self, image: Pixels) -> Future[Answer]:
+    def submit(self, source: Source) -> Future[Answer]:
         """What is seen in the image, as `detector.base.Detector.detect` tells it.
 
         Returns at once; the line of images that wait has no limit, callers set one. Whatever goes

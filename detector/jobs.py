@@ -15,6 +15,9 @@ from loop.errors import InvalidInput, Unavailable
 from loop.predictions import Detection
 
 Answer = tuple[Detection, ...]
+# An image, or what makes it: that is called, once, in a thread of the engine when its turn comes,
+# so that no more images are decoded at once than are worked on. What it raises is in the future.
+Source = Pixels | Callable[[], Pixels]
 
 
 class Stage(StrEnum):
@@ -35,9 +38,15 @@ def ignore_stage(_stage: Stage, _seconds: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    image: Pixels
+    source: Source
     future: Future[Answer]
     submitted: float = field(default_factory=time.perf_counter)
+
+    def image(self) -> Pixels:
+        """Raises what the source raises, and `InvalidInput` for what is not `Pixels`."""
+        image = self.source() if callable(self.source) else self.source
+        check_image(image)
+        return image
 
 
 class Jobs:
@@ -48,9 +57,9 @@ class Jobs:
         self._changed = threading.Condition()
         self._closed = False
 
-    def submit(self, image: Pixels) -> Future[Answer]:
+    def submit(self, source: Source) -> Future[Answer]:
         """Never raises: what is wrong is in the future."""
-        job = Job(image, Future())
+        job = Job(source, Future())
         with self._changed:
             if not self._closed:
                 self._line.append(job)
@@ -121,8 +130,8 @@ class Workers:
             self.close()
             raise
 
-    def submit(self, image: Pixels) -> Future[Answer]:
-        return self._jobs.submit(image)
+    def submit(self, source: Source) -> Future[Answer]:
+        return self._jobs.submit(source)
 
     def detect(self, images: Sequence[Pixels]) -> list[Answer]:
         """Raises what the first of the images raises that cannot be worked on."""

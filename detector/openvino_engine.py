@@ -15,7 +15,7 @@ from typing import Any
 from detector.base import Pixels
 from detector.exported import INFO_KEY, ExportInfo, refusing_damaged
 from detector.formats import ExportFormat
-from detector.jobs import Answer, Job, OnStage, Stage, Workers, check_image, ignore_stage
+from detector.jobs import Answer, Job, OnStage, Source, Stage, Workers, ignore_stage
 from detector.letterbox import fill, place, suppress, to_detections
 from detector.openvino_env import import_openvino
 from detector.openvino_shapes import CompiledShapes
@@ -54,8 +54,8 @@ class OpenVinoEngine:
         self._on_stage = on_stage
         self._workers = Workers(self._work, count=plan.parallel, name="openvino")
 
-    def submit(self, image: Pixels) -> Future[Answer]:
-        return self._workers.submit(image)
+    def submit(self, source: Source) -> Future[Answer]:
+        return self._workers.submit(source)
 
     def detect(self, images: Sequence[Pixels]) -> list[Answer]:
         return self._workers.detect(images)
@@ -73,8 +73,9 @@ class OpenVinoEngine:
         job.future.set_result(self._answer(job))
 
     def _answer(self, job: Job) -> Answer:
-        image, started = job.image, time.perf_counter()
-        check_image(image)
+        taken = time.perf_counter()
+        image = job.image()
+        started = time.perf_counter()
         own = place(image.shape[0], image.shape[1], self.image_size, self._stride)
         with self._shapes.request(own.padded) as request:
             fill(request.pixels, image, own)
@@ -84,7 +85,7 @@ class OpenVinoEngine:
             rows = suppress(output, min_confidence=self._min_confidence, nms_iou=self._nms_iou)
         rows[:, :4] = own.boxes_in_image(rows[:, :4])
         answer = to_detections(rows, own.image[1], own.image[0], self._min_confidence)
-        self._on_stage(Stage.WAITING, started - job.submitted)
+        self._on_stage(Stage.WAITING, taken - job.submitted)
         self._on_stage(Stage.PREPROCESS, prepared - started)
         self._on_stage(Stage.INFERENCE, inferred - prepared)
         self._on_stage(Stage.POSTPROCESS, time.perf_counter() - inferred)

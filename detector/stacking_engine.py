@@ -1,15 +1,19 @@
-"""Any `Detector` behind `detector.engine.Engine`: one thread that works on what waits, together."""
+"""Any `Detector` behind `detector.engine.Engine`: one thread that works on what waits, together.
+
+Images that are yet to be made are made by other threads, so that the network does not wait for
+them one after the other.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 from detector.base import Detector, Pixels
-from detector.jobs import Answer, Job, OnStage, Stage, Workers, ignore_stage
+from detector.jobs import Answer, Job, OnStage, Source, Stage, Workers, ignore_stage
 from detector.plan import Plan
 from loop.classes import ClassList
 
@@ -35,6 +39,7 @@ class StackingEngine:
         self._workers = Workers(
             self._work, count=1, most=plan.parallel, name=plan.backend, start=self._open
         )
+        self._makers = ThreadPoolExecutor(plan.cores, thread_name_prefix="make-image")
 
     @property
     def classes(self) -> ClassList:
@@ -44,17 +49,35 @@ class StackingEngine:
     def image_size(self) -> int:
         return self._detector.image_size
 
-    def submit(self, image: Pixels) -> Future[Answer]:
-        return self._workers.submit(image)
+    def submit(self, source: Source) -> Future[Answer]:
+        if not callable(source):
+            return self._workers.submit(source)
+        answer: Future[Answer] = Future()
+        try:
+            self._makers.submit(self._make, source, answer)
+        except RuntimeError:  # it is closed, which the workers say in our words
+            return self._workers.submit(source)
+        return answer
 
     def detect(self, images: Sequence[Pixels]) -> list[Answer]:
         return self._workers.detect(images)
 
     def close(self) -> None:
+        self._makers.shutdown()
         self._workers.close()
 
     def _open(self) -> None:
         self._detector = self._load()
+
+    def _make(self, source: Callable[[], Pixels], answer: Future[Answer]) -> None:
+        if not answer.set_running_or_notify_cancel():
+            return
+        try:
+            made = self._workers.submit(source())
+        except BaseException as error:  # it would leave somebody waiting
+            answer.set_exception(error)
+            return
+        made.add_done_callback(lambda done: _pass_on(done, answer))
 
     def _work(self, jobs: list[Job]) -> None:
         started = time.perf_counter()
@@ -64,7 +87,7 @@ class StackingEngine:
             seconds[stage] += took
 
         try:
-            answers = self._detector.detect([job.image for job in jobs], add)
+            answers = self._detector.detect([job.image() for job in jobs], add)
         except Exception:
             if len(jobs) == 1:
                 raise
@@ -82,3 +105,11 @@ class StackingEngine:
             self._work([job])
         except Exception as error:
             job.future.set_exception(error)
+
+
+def _pass_on(done: Future[Answer], answer: Future[Answer]) -> None:
+    error = done.exception()
+    if error is None:
+        answer.set_result(done.result())
+    else:
+        answer.set_exception(error)

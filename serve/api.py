@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import anyio
 from fastapi import FastAPI, Query, Request, Response
 
+from detector.base import Pixels
 from loop.errors import InvalidInput
 from loop.intake import NewImage, queue_image
 from loop.ports import ImageStore, UnitsOfWork
@@ -31,9 +30,6 @@ from store.image_codec import DecodedImage, Limits, SanitisedImage, decode, sani
 
 _Image = TypeVar("_Image", DecodedImage, SanitisedImage)
 
-# Each decoding image takes three bytes a pixel, several times over: so few at once, and the
-# others wait with no more than the bytes they were sent as.
-_DECODING_AT_ONCE = min(os.cpu_count() or 1, 4)
 _LONGEST_FIELD = 128
 # For the description alone: what is longer is refused where form fields are too.
 _SHORT: dict[str, Any] = {"maxLength": _LONGEST_FIELD}
@@ -96,7 +92,6 @@ class _Routes:
         self._intake = intake
         self._limits = limits
         self._metrics = service.metrics
-        self._decoders = ThreadPoolExecutor(_DECODING_AT_ONCE, thread_name_prefix="decode")
 
     async def detect(self, request: Request) -> schemas.Detections:
         """Detect objects in an image. Nothing is stored."""
@@ -208,20 +203,35 @@ class _Routes:
     async def _decode_and_detect(
         self, decoder: Callable[[bytes, Limits], _Image], data: bytes
     ) -> tuple[_Image, Detected]:
-        asked = time.perf_counter()
-
-        def timed() -> tuple[_Image, float, float]:
-            begun = time.perf_counter()
-            return decoder(data, self._limits), begun, time.perf_counter()
-
+        upload = _Waiting(decoder, data, self._limits)
         with self._service.admitted():
-            loop = asyncio.get_running_loop()
-            image, begun, ended = await loop.run_in_executor(self._decoders, timed)
-            self._metrics.stage("queue", begun - asked)
-            self._metrics.stage("decode", ended - begun)
-            detected = await self._service.detect(image.pixels)
+            asked = time.perf_counter()
+            detected = await self._service.detect(upload.decode)
+            answered = time.perf_counter()
+        self._metrics.stage("queue", upload.begun - asked)
+        self._metrics.stage("decode", upload.ended - upload.begun)
+        self._metrics.stage("detect", answered - upload.ended)
         self._metrics.detected(detected)
-        return image, detected
+        return upload.image, detected
+
+
+class _Waiting(Generic[_Image]):
+    """An upload that is decoded when the engine gets to it: those that wait take no more memory
+    than the bytes they were sent as. Times are of `time.perf_counter`, in seconds."""
+
+    image: _Image
+
+    def __init__(
+        self, decoder: Callable[[bytes, Limits], _Image], data: bytes, limits: Limits
+    ) -> None:
+        self._decode: Callable[[], _Image] = partial(decoder, data, limits)
+        self.begun = self.ended = 0.0
+
+    def decode(self) -> Pixels:
+        self.begun = time.perf_counter()
+        self.image = self._decode()
+        self.ended = time.perf_counter()
+        return self.image.pixels
 
 
 def _field(upload: Upload, name: str, in_query: str) -> str:

@@ -23,6 +23,7 @@ from ray.serve.handle import DeploymentHandle
 from detector.engine import Engine
 from loop.errors import Unavailable
 from loop.predictions import ModelRef
+from serve import one_write
 from serve.api import Intake, build_api
 from serve.keys import open_key_gate
 from serve.loading import load_engine
@@ -91,6 +92,7 @@ class DetectorReplica:
         settings = load_settings()
         self._settings = settings
         _log_from(settings)
+        one_write.install()  # Serve starts its server in this process when this is done
         self._slot = ModelSlot(self._load)
         self._replica = Replica(
             self._slot,

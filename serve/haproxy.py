@@ -18,15 +18,15 @@ from store.settings import Settings
 
 # More than one only helps beyond thousands of requests a second.
 _THREADS = 1
-# A request that fits is kept until it is answered, and can be sent to another replica. Memory is
-# taken as it is used: a connection with a photograph of 500 KB takes about that.
-_KEPT_BYTES = 4 * 2**20
 # A replica that was killed: nobody listens; or it took the request and hung up without an answer.
 # POST /v1/detect stores nothing and POST /v1/images the same image once. 503: one without a model.
 _RETRY_ON = "conn-failure empty-response 503"
 _RETRIES = 3
 # What a replica that goes away waits for HAProxy to know; after that it refuses, which is retried.
 _DRAIN_SECONDS = 2
+# Serve's controller looks after everything so often; ten times a second, as it is by default, takes
+# 3 % of a core while nothing happens.
+_CONTROL_SECONDS = 0.5
 # Until HAProxy's manager has started; on a busy machine Serve's 5 s end it before it is there.
 _START_SECONDS = 120
 # On top of what a detection may take, for storing it.
@@ -51,10 +51,12 @@ def proxy_environment(settings: Settings, folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+        # Each replica counts its own requests; these would be counted by a line to Python for each.
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         # Where nobody listens: it is one line a request, and the API logs itself.
         "RAY_SERVE_HAPROXY_LOG_TARGET": str(folder / "log.sock"),
         "RAY_SERVE_HAPROXY_NBTHREAD": str(_THREADS),
-        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(_KEPT_BYTES),
+        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(settings.kept_request_bytes),
         "RAY_SERVE_HAPROXY_RETRY_ON": _RETRY_ON,
         "RAY_SERVE_HAPROXY_RETRIES": str(_RETRIES),
         "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": str(
@@ -64,6 +66,7 @@ def proxy_environment(settings: Settings, folder: Path) -> dict[str, str]:
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": str(_START_SECONDS),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(_DRAIN_SECONDS),
+        "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": str(_CONTROL_SECONDS),
         # One event loop in a replica: ours does nothing that takes long.
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
         "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",

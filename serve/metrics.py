@@ -32,8 +32,8 @@ class Metrics:
         )
         self._stages = self._histogram(
             "stage_seconds",
-            "Time an image spends in a stage: read (its bytes), queue (for a free decoder), "
-            "decode, detect (in the engine, waiting there included).",
+            "Time an image spends in a stage: read (its bytes), queue (until the engine gets to "
+            "it), decode, detect (from its pixels to its boxes).",
             _LATENCY_BUCKETS_SECONDS,
             "stage",
         )

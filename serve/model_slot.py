@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from detector.base import Pixels, smoke_test
+from detector.base import smoke_test
 from detector.engine import Engine
-from detector.jobs import Answer
+from detector.jobs import Answer, Source
 from loop.classes import ClassList
 from loop.errors import LoopError, NoModel
 from loop.predictions import ModelRef
@@ -109,12 +109,12 @@ class ModelSlot:
             begun = [at for loaded in self._all() for at in loaded.pending.values()]
         return time.monotonic() - min(begun) if begun else 0.0
 
-    def submit(self, image: Pixels) -> Submitted:
-        """Hand ``image`` to the model of this moment. Raises `NoModel`."""
+    def submit(self, source: Source) -> Submitted:
+        """Hand an image to the model of this moment. Raises `NoModel`."""
         with self._lock:
             loaded = self._current
             if loaded is not None:
-                answer = loaded.engine.submit(image)
+                answer = loaded.engine.submit(source)
                 loaded.pending[answer] = time.monotonic()
         if loaded is None:
             raise no_model(self.status())

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
 from prometheus_client.metrics_core import Metric
 
+from detector.jobs import Source
 from loop.errors import Unavailable
 from serve.admission import Admission, Busy
 from serve.metrics import Metrics, exposition
@@ -69,9 +67,8 @@ class Replica:
         with self._admission.admitted():
             yield
 
-    async def detect(self, pixels: NDArray[np.uint8]) -> Detected:
-        begun = time.perf_counter()
-        submitted = self._slot.submit(pixels)
+    async def detect(self, source: Source) -> Detected:
+        submitted = self._slot.submit(source)
         answer = asyncio.wrap_future(submitted.answer)
         try:
             # The engine is not told that nobody waits: it may be in the middle of it.
@@ -79,7 +76,6 @@ class Replica:
         except asyncio.CancelledError:
             self._keep_place_until(submitted.answer)
             raise
-        self.metrics.stage("detect", time.perf_counter() - begun)
         return Detected(submitted.model, submitted.classes, detections)
 
     async def status(self) -> ServiceStatus:

@@ -7,9 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from detector.jobs import Source
 from loop.classes import ClassList
 from loop.predictions import Detection, ModelRef
 
@@ -84,8 +82,8 @@ class DetectionService(Protocol):
     def admitted(self) -> AbstractContextManager[None]:
         """Room for one image while the block runs. Raises `serve.admission.Busy`."""
 
-    async def detect(self, pixels: NDArray[np.uint8]) -> Detected:
-        """Boxes in ``pixels`` (height x width x 3, RGB). Raises `NoModel` while there is none."""
+    async def detect(self, source: Source) -> Detected:
+        """Boxes in the image. Raises `NoModel` while there is none, and what ``source`` raises."""
 
     async def status(self) -> ServiceStatus:
         """Of all replicas: `furthest_behind`."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import simplejpeg  # type: ignore[import-untyped]
 from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.ImageFile import ImageFile
@@ -43,6 +44,9 @@ _PNG = "image/png"
 _TIFF = "image/tiff"
 _WEBP = "image/webp"
 _HINT = "Send a JPEG, PNG, TIFF, BMP or WebP image."
+_JPEG_START = b"\xff\xd8\xff"
+# As libjpeg-turbo names what is in the file.
+_PLAIN_COLOURS = ("YCbCr", "Gray", "RGB")
 # For a JPEG that cannot keep its own tables: no loss that a person could see.
 _JPEG_QUALITY = 95
 # A progressive JPEG draws the whole image once a scan, and a scan may be 42 bytes small: without
@@ -106,6 +110,9 @@ def decode(data: bytes, limits: Limits) -> DecodedImage:
     Raises `TooLarge` (codes ``too_many_bytes``, ``too_many_pixels``) or `InvalidImage` (codes
     ``empty``, ``not_an_image``, ``unsupported_type``, ``truncated``), and nothing else.
     """
+    pixels = _plain_jpeg(data, limits)
+    if pixels is not None:
+        return DecodedImage(pixels, pixels.shape[1], pixels.shape[0], _JPEG)
     with _opened(data, limits) as (image, media_type, orientation):
         pixels = rgb_pixels(image, orientation)
     return DecodedImage(pixels, pixels.shape[1], pixels.shape[0], media_type)
@@ -168,6 +175,26 @@ def encode_jpeg(pixels: Pixels, quality: int = 92) -> bytes:
     return _jpeg(Image.fromarray(pixels), quality)
 
 
+def _plain_jpeg(data: bytes, limits: Limits) -> Pixels | None:
+    """Pixels of an upright JPEG in colour or grey with nothing wrong with it, by libjpeg-turbo
+    itself, in a quarter of the time that Pillow takes to the same pixels; None for any other."""
+    if not data.startswith(_JPEG_START) or len(data) > limits.max_bytes:
+        return None
+    try:
+        stripped = strip_jpeg(data)
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(stripped.data)
+        _check_size((width, height), limits)
+        _check_scans(stripped.data, (width, height), limits)
+        if stripped.orientation in TURNS or colours not in _PLAIN_COLOURS:
+            return None
+        pixels: Pixels = simplejpeg.decode_jpeg(
+            stripped.data, "RGB", fastdct=False, fastupsample=False
+        )
+    except Exception:  # the other way says what is wrong, or that it can be read all the same
+        return None
+    return pixels
+
+
 @contextmanager
 def _opened(data: bytes, limits: Limits) -> Iterator[tuple[ImageFile, str, int]]:
     """The image, its size within the limits, with all of its pixels read, its type, and the EXIF
@@ -213,7 +240,7 @@ def _opened(data: bytes, limits: Limits) -> Iterator[tuple[ImageFile, str, int]]
 
 
 def _type_of(data: bytes) -> tuple[type[ImageFile], str]:
-    if data.startswith(b"\xff\xd8\xff"):
+    if data.startswith(_JPEG_START):
         return JpegImageFile, _JPEG
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return PngImageFile, _PNG

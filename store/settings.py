@@ -74,6 +74,9 @@ class Settings(BaseSettings):
     stuck_seconds: float = Field(90, gt=0)
     # Whether HTTP goes to the replicas through HAProxy, or through Serve's own proxy.
     haproxy: bool = True
+    # Requests up to this size are kept until they are answered, and sent to another replica if
+    # theirs was killed. HAProxy copies so many bytes for every request, however small it is.
+    kept_request_bytes: int = Field(2**20, ge=2**14, le=2**26)
 
     # Where a machine keeps what it measured and made of models for itself. None: HOME/cache/, in a
     # folder with the machine's name, since several may share the home.

@@ -12,6 +12,7 @@ from detector.plan import Plan
 from detector.stacking_engine import StackingEngine
 from loop.boxes import Box
 from loop.classes import ClassList
+from loop.errors import Unavailable
 from loop.predictions import Detection
 
 
@@ -43,6 +44,38 @@ def image(value: int) -> Pixels:
 
 def started(batches: Batches, parallel: int) -> StackingEngine:
     return StackingEngine(lambda: batches, Plan("fake", 1, 1, 1, parallel))
+
+
+def test_what_makes_an_image_is_called_once_and_not_in_the_thread_of_the_network() -> None:
+    batches, threads = Batches(), []
+
+    def make() -> Pixels:
+        threads.append(threading.current_thread().name)
+        return image(7)
+
+    engine = started(batches, 3)
+    batches.let.release()
+    assert engine.submit(make).result(10)[0].id == "7"
+    assert len(threads) == 1
+    assert threads[0].startswith("make-image")
+    engine.close()
+
+
+def test_an_image_that_cannot_be_made_is_in_its_future_and_nobody_elses() -> None:
+    batches = Batches()
+
+    def fail() -> Pixels:
+        raise ValueError("no image")
+
+    engine = started(batches, 3)
+    batches.let.release()
+    failed, other = engine.submit(fail), engine.submit(image(1))
+    with pytest.raises(ValueError, match="no image"):
+        failed.result(10)
+    assert other.result(10)[0].id == "1"
+    engine.close()
+    with pytest.raises(Unavailable):
+        engine.submit(fail).result(10)
 
 
 def test_what_waits_is_stacked_and_each_gets_its_own_answer() -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.requests import HTTPConnection
 
-from detector.jobs import Answer
+from detector.jobs import Answer, Source
 from detector.plan import Plan
 from loop.api_keys import Scope
 from loop.boxes import Box
@@ -52,13 +52,14 @@ class FakeService:
         self.metrics = Metrics()
         self.seen: list[NDArray[np.uint8]] = []
 
-    async def detect(self, pixels: NDArray[np.uint8]) -> Detected:
+    async def detect(self, source: Source) -> Detected:
         if self.failure is not None:
             raise self.failure
         if self.never_answers:
             await asyncio.Event().wait()
         if self.state.model is None:
             raise no_model(self.state)
+        pixels = source() if callable(source) else source
         self.seen.append(pixels)
         height, width = pixels.shape[:2]
         box = Box(width / 4, height / 4, width * 3 / 4, height * 3 / 4)
@@ -105,9 +106,15 @@ class FakeEngine:
         self.held: list[Future[Answer]] = []
         self.closed = threading.Event()
 
-    def submit(self, image: NDArray[np.uint8]) -> Future[Answer]:
+    def submit(self, source: Source) -> Future[Answer]:
         assert not self.closed.is_set()
         future: Future[Answer] = Future()
+        if callable(source):
+            try:
+                source()
+            except Exception as error:
+                future.set_exception(error)
+                return future
         self.held.append(future)
         if not self.holds:
             self.let()

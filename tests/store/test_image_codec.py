@@ -18,6 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from loop.errors import InvalidImage, InvalidInput, LoopError, TooLarge
 from loop.perceptual_hash import NO_HASH, perceptual_hash
+from store import image_codec
 from store.image_codec import Limits, decode, encode_jpeg, encode_png, hash_of, sanitise
 
 # Pillow warns of odd metadata.
@@ -32,6 +33,10 @@ def smooth(width: int = 24, height: int = 16) -> np.ndarray:
     rows, columns = np.mgrid[0:height, 0:width]
     planes = [columns * 200 / width, rows * 200 / height, (rows + columns) * 2 + 60]
     return np.stack(planes, axis=2).astype(np.uint8)
+
+
+def noise(width: int, height: int) -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 256, (height, width, 3), np.uint8)
 
 
 def encoded(format: str, image: Image.Image | None = None, **options: Any) -> bytes:
@@ -186,6 +191,54 @@ def test_nothing_at_all_is_refused_as_empty() -> None:
 @pytest.mark.parametrize("data", [b"hello", b"BMW and other cars", b"\0" * 100, b"RIFF1234WAVE"])
 def test_what_is_no_image_is_refused_as_such(data: bytes) -> None:
     assert refusal(data) == "not_an_image"
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+def test_a_plain_jpeg_takes_the_short_way_to_the_pixels_of_the_long_one(
+    mode: str, options: dict[str, Any], subsampling: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = Image.fromarray(noise(61, 43)).convert(mode)
+    data = encoded("JPEG", image, subsampling=subsampling, **options)
+    short = image_codec._plain_jpeg(data, LIMITS)
+    assert short is not None
+    monkeypatch.setattr(image_codec, "_plain_jpeg", lambda data, limits: None)
+    assert np.array_equal(decode(data, LIMITS).pixels, short)
+
+
+def test_a_changed_jpeg_has_the_same_pixels_on_the_short_way_or_goes_the_long_one() -> None:
+    original = encoded("JPEG", Image.fromarray(noise(40, 30)))
+    rng = np.random.default_rng(5)
+    both = 0
+    for _ in range(300):
+        changed = bytearray(original)
+        for at in rng.integers(2, len(changed), rng.integers(1, 4)):
+            changed[at] = rng.integers(256)
+        short = image_codec._plain_jpeg(bytes(changed), LIMITS)
+        if short is None:
+            continue
+        both += 1
+        with image_codec._opened(bytes(changed), LIMITS) as (image, _, orientation):
+            assert np.array_equal(short, image_codec.rgb_pixels(image, orientation))
+    assert both > 20
+
+
+@pytest.mark.parametrize("what", ["turned", "CMYK", "truncated", "too large"])
+def test_a_jpeg_that_is_not_plain_goes_the_long_way(what: str) -> None:
+    image = Image.fromarray(noise(40, 30))
+    data, limits = encoded("JPEG", image), LIMITS
+    if what == "turned":
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        data = encoded("JPEG", image, exif=exif)
+    elif what == "CMYK":
+        data = encoded("JPEG", image.convert("CMYK"))
+    elif what == "truncated":
+        data = data[: len(data) // 2]
+    else:
+        limits = Limits(10**6, 40 * 30 - 1)
+    assert image_codec._plain_jpeg(data, limits) is None
 
 
 @pytest.mark.parametrize(
