@@ -183,9 +183,10 @@ def _reasons(record: GateRecord, found: Sequence[Finding]) -> list[str]:
     if verdict_of(found) is Verdict.NOT_ENOUGH_EVIDENCE:
         reasons.append(size_needed(found))
     use = record.use
+    wrong = "that is no better" if record.settings.min_gain >= 0 else "that loses more than it may"
     reasons.append(
         f"This is comparison {use.number} on this gold set of {record.images} images, at a risk of "
-        f"{use.alpha:.2%} that it promotes a model that is no better; with those before it "
+        f"{use.alpha:.2%} that it promotes a model {wrong}; with those before it "
         f"{use.spent:.2%} of {use.total:.0%} are used up."
     )
     return reasons
