@@ -6,6 +6,7 @@ An INT8 model sees other boxes than the one that it is made of, so it is never o
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 import tempfile
@@ -79,7 +80,8 @@ def _quantised(model: Any, info: ExportInfo, images: Sequence[Pixels]) -> Any:
         own = place(image.shape[0], image.shape[1], info.image_size, info.stride)
         return network_input([image], [own])
 
-    with redirect_stdout(sys.stderr):  # its progress bars
+    nncf.set_log_level(logging.ERROR)  # it names each node, on standard output
+    with redirect_stdout(sys.stderr):  # where it draws progress bars
         return nncf.quantize(
             model,
             nncf.Dataset(list(images), feed),
@@ -87,7 +89,17 @@ def _quantised(model: Any, info: ExportInfo, images: Sequence[Pixels]) -> Any:
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(images),
             target_device=nncf.TargetDevice.CPU,
+            ignored_scope=nncf.IgnoredScope(patterns=_box_arithmetic(model), validate=False),
         )
+
+
+def _box_arithmetic(model: Any) -> list[str]:
+    """Names of what makes boxes in pixels of the head's last convolutions: 8 bits are too few for
+    it. As Ultralytics leaves it out (``ultralytics/utils/export/openvino.py``)."""
+    names = (node.get_friendly_name() for node in model.get_ordered_ops())
+    modules = [int(found[1]) for name in names if (found := re.match(r"/model\.(\d+)/", name))]
+    head = rf"/model\.{max(modules, default=0)}/"
+    return [f"{head}.*{each}.*" for each in ("Add", "Sub", "Mul", "Div", "Sigmoid", "dfl")]
 
 
 def _name_nodes(model: Any) -> None:
