@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from cluster.running import find_running
+from cluster.serving_facts import serving_facts
 from loop.errors import LoopError
 from store.audit_log import open_audit_log
 from store.database import migrate, open_engine
@@ -44,6 +45,7 @@ def examine(settings: Settings) -> list[Finding]:
         *_ports(settings),
         _database(settings),
         _registry(settings),
+        *(Finding(what, found) for what, found in serving_facts(settings)),
         *_model_keys(settings),
     ]
 
@@ -54,7 +56,6 @@ def _machine(settings: Settings) -> list[Finding]:
     disk = shutil.disk_usage(existing).free
     return [
         Finding("Python", sys.version.split()[0], sys.version_info[:2] == (3, 11), "Use 3.11."),
-        Finding("Cores", f"{len(os.sched_getaffinity(0))}"),
         Finding(
             "Free memory",
             f"{memory / 1024**3:.1f} GiB",

@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from detector.base import Pixels, noise_image
 from detector.cores import usable_cores
 from detector.exported import ExportedDetector, open_network
 from detector.formats import ExportFormat
-from detector.jobs import Answer, OnStage, Source, ignore_stage
+from detector.jobs import Answer, OnBatch, OnStage, Source, ignore_batch, ignore_stage
 from detector.loading import ON_CPU, WEIGHTS, choose, load_weights
 from detector.openvino_engine import OpenVinoEngine
-from detector.plan import Plan, candidates, keep_plan, kept_plan, measured_plan
+from detector.plan import Plan, agreed_plan, candidates
 from detector.stacking_engine import StackingEngine, StagedDetector
 from loop.classes import ClassList
 from store.model_folder import file_digest, folder_digest
@@ -63,35 +63,41 @@ def open_engine(
     backend: str = "auto",
     cores: int | None = None,
     plans: Path | None = None,
+    measures: bool = True,
     on_stage: OnStage = ignore_stage,
+    on_batch: OnBatch = ignore_batch,
 ) -> Engine:
     """Open one of ``files`` (as for `detector.loading.open_model`); torch runs on a GPU if there is
     one, and ``auto`` then prefers it.
 
     ``cores`` is how many it may use (`detector.cores.usable_cores` by default). ``plans`` is a JSON
     file: with it the model is measured unless it was before, which takes some seconds; without it,
-    the plan is the likeliest one. Raises what `open_model` raises.
+    or without ``measures`` if nothing is in it yet, the plan is the likeliest one. Raises what
+    `open_model` raises.
     """
-    chosen = choose(files, backend, (WEIGHTS, *ON_CPU) if has_gpu() else ON_CPU)
+    chosen = choose(files, backend, fastest_first())
     path = files[chosen]
     own = usable_cores() if cores is None else max(1, cores)
     possible = candidates(chosen, own)
-    options = {"min_confidence": min_confidence, "nms_iou": nms_iou}
+    options: dict[str, Any] = {"min_confidence": min_confidence, "nms_iou": nms_iou}
 
-    def start(plan: Plan, told: OnStage = ignore_stage) -> OpenVinoEngine | StackingEngine:
+    def start(plan: Plan, **told: Any) -> OpenVinoEngine | StackingEngine:
         if chosen.startswith(ExportFormat.OPENVINO):
-            return OpenVinoEngine(path, plan, **options, on_stage=told)
+            return OpenVinoEngine(path, plan, **options, **told)
         load = partial(_load, chosen, path, plan.threads, **options)
-        return StackingEngine(load, plan, on_stage=told)
+        return StackingEngine(load, plan, **told)
 
-    if plans is None:
-        return start(possible[0], on_stage)
-    digest = folder_digest(path) if path.is_dir() else file_digest(path)
-    plan = kept_plan(plans, digest, chosen, own)
-    if plan is None:
-        plan = measured_plan(possible, start, noise_image(_MEASURED_HEIGHT, _MEASURED_WIDTH))
-        keep_plan(plans, digest, plan)
-    return start(plan, on_stage)
+    plan = possible[0]
+    if plans is not None:
+        digest = folder_digest(path) if path.is_dir() else file_digest(path)
+        image = noise_image(_MEASURED_HEIGHT, _MEASURED_WIDTH)
+        plan = agreed_plan(plans, digest, possible, start, image, measures=measures)
+    return start(plan, on_stage=on_stage, on_batch=on_batch)
+
+
+def fastest_first() -> tuple[str, ...]:
+    """What ``auto`` tries on this machine, in this order."""
+    return (WEIGHTS, *ON_CPU) if has_gpu() else ON_CPU
 
 
 def has_gpu() -> bool:

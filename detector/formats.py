@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+# Not among the formats of one model: what is in INT8 sees other boxes, and is a model of its own.
+INT8 = "openvino_int8"
+
 
 class ExportFormat(StrEnum):
     ONNX = "onnx"

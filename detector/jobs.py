@@ -32,7 +32,15 @@ class Stage(StrEnum):
 OnStage = Callable[[Stage, float], None]
 
 
+# Called with how many images the network gets at once, as `OnStage` is.
+OnBatch = Callable[[int], None]
+
+
 def ignore_stage(_stage: Stage, _seconds: float) -> None:
+    pass
+
+
+def ignore_batch(_images: int) -> None:
     pass
 
 

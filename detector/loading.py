@@ -12,7 +12,7 @@ from pathlib import Path
 
 from detector.base import Detector
 from detector.exported import load_exported
-from detector.formats import ExportFormat
+from detector.formats import INT8, ExportFormat
 from detector.yolo import YoloDetector, load_detector
 from loop.errors import InvalidInput
 from store.model_folder import WEIGHTS_NAME
@@ -20,6 +20,8 @@ from store.model_folder import WEIGHTS_NAME
 WEIGHTS = WEIGHTS_NAME
 # Fastest first, on a CPU: 36, 15 and 11 images a second for YOLO11n at 640 pixels on two cores.
 ON_CPU = (ExportFormat.OPENVINO.value, ExportFormat.ONNX.value, WEIGHTS)
+# All that a version may have to run on.
+FILES = (*(each.value for each in ExportFormat), INT8, WEIGHTS)
 
 
 def open_model(
@@ -35,7 +37,13 @@ def open_model(
     return load_weights(files[WEIGHTS], min_confidence=min_confidence, nms_iou=nms_iou)
 
 
-def choose(files: Mapping[str, Path], backend: str, fastest_first: Sequence[str]) -> str:
+def served_backend(files: Mapping[str, object]) -> str:
+    """What a version with these files is served on, and so what the gate measures: its INT8 model
+    if it has one, since that is what makes it a version of its own; else ``auto``."""
+    return INT8 if INT8 in files else "auto"
+
+
+def choose(files: Mapping[str, object], backend: str, fastest_first: Sequence[str]) -> str:
     """``backend``, or for ``auto`` the first of ``fastest_first``, that is among ``files``.
 
     Raises `InvalidInput` if there is none.

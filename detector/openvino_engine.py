@@ -15,7 +15,17 @@ from typing import Any
 from detector.base import Pixels
 from detector.exported import INFO_KEY, ExportInfo, refusing_damaged
 from detector.formats import ExportFormat
-from detector.jobs import Answer, Job, OnStage, Source, Stage, Workers, ignore_stage
+from detector.jobs import (
+    Answer,
+    Job,
+    OnBatch,
+    OnStage,
+    Source,
+    Stage,
+    Workers,
+    ignore_batch,
+    ignore_stage,
+)
 from detector.letterbox import fill, place, suppress, to_detections
 from detector.openvino_env import import_openvino
 from detector.openvino_shapes import CompiledShapes
@@ -33,6 +43,7 @@ class OpenVinoEngine:
         min_confidence: float,
         nms_iou: float,
         on_stage: OnStage = ignore_stage,
+        on_batch: OnBatch = ignore_batch,
     ) -> None:
         kind = ExportFormat.OPENVINO
         core = import_openvino().Core()
@@ -52,6 +63,7 @@ class OpenVinoEngine:
         self._min_confidence = min_confidence
         self._nms_iou = nms_iou
         self._on_stage = on_stage
+        self._on_batch = on_batch
         self._workers = Workers(self._work, count=plan.parallel, name="openvino")
 
     def submit(self, source: Source) -> Future[Answer]:
@@ -79,6 +91,7 @@ class OpenVinoEngine:
         own = place(image.shape[0], image.shape[1], self.image_size, self._stride)
         with self._shapes.request(own.padded) as request:
             fill(request.pixels, image, own)
+            self._on_batch(1)
             prepared = time.perf_counter()
             output = request.run()
             inferred = time.perf_counter()

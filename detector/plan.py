@@ -6,11 +6,13 @@ of cores, so that a model is measured once on a machine.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +22,9 @@ from detector.base import Pixels
 # Each candidate works for so long, as often as there are rounds; the best round counts, since
 # whatever else the machine does only makes it slower.
 _SECONDS, _ROUNDS = 0.2, 2
+# A model so slow that this is not enough is not sped up by the last few percent; whoever waits for
+# it waits for no more than this and the images that were begun.
+_SECONDS_IN_ALL = 8.0
 # A stream of its own for each core needs no waiting for one another and was fastest on two cores;
 # with many cores the caches may be too small for as many images at once.
 _THREADS_A_STREAM = (1, 2, 4)
@@ -53,19 +58,54 @@ def candidates(backend: str, cores: int) -> list[Plan]:
     return [Plan(backend, cores, each, cores, each + 1) for each in streams]
 
 
+def agreed_plan(
+    file: Path,
+    digest: str,
+    plans: Sequence[Plan],
+    start: Callable[[Plan], Measurable],
+    image: Pixels,
+    *,
+    measures: bool = True,
+) -> Plan:
+    """What ``file`` has of a model with that ``digest``, else the fastest of ``plans``, which is
+    kept there; without ``measures``, the likeliest one, which is not.
+
+    Several processes may ask at once: one measures, undisturbed by the others, which wait for it.
+    """
+    likeliest = plans[0]
+    found = kept_plan(file, digest, likeliest.backend, likeliest.cores)
+    if found is not None or not measures:
+        return found or likeliest
+    with _alone(file):
+        found = kept_plan(file, digest, likeliest.backend, likeliest.cores)
+        if found is None:
+            found = measured_plan(plans, start, image)
+            if found.images_per_second is not None:
+                keep_plan(file, digest, found)
+    return found
+
+
 def measured_plan(
     plans: Sequence[Plan], start: Callable[[Plan], Measurable], image: Pixels
 ) -> Plan:
-    """The fastest of ``plans``, each started and run in turns on ``image``."""
+    """The fastest of ``plans``, each started and run in turns on ``image``; the first of them, not
+    measured, if a few seconds were not enough to run each of them once."""
+    over = time.perf_counter() + _SECONDS_IN_ALL
     started: list[Measurable] = []
+    speeds = [0.0] * len(plans)
     try:
         for plan in plans:
             engine = start(plan)
             started.append(engine)
             engine.detect([image] * plan.parallel)  # warm
-        speeds = [0.0] * len(plans)
-        for _ in range(_ROUNDS):
+            if time.perf_counter() > over:
+                return plans[0]
+        for number in range(_ROUNDS):
             for index, (plan, engine) in enumerate(zip(plans, started, strict=True)):
+                if time.perf_counter() > over:
+                    if number == 0:
+                        return plans[0]
+                    break
                 speeds[index] = max(speeds[index], _images_per_second(engine, plan, image))
     finally:
         for engine in started:
@@ -105,6 +145,14 @@ def describe(plan: Plan) -> str:
     return f"{plan.backend} on {_counted(plan.cores, 'core')}: {how}, " + (
         "not measured yet" if speed is None else f"{speed:.1f} images/s measured"
     )
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.with_name(f"{file.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # freed with the file, whatever becomes of this process
+        yield
 
 
 def _counted(count: int, what: str) -> str:

@@ -13,7 +13,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 from detector.base import Detector, Pixels
-from detector.jobs import Answer, Job, OnStage, Source, Stage, Workers, ignore_stage
+from detector.jobs import (
+    Answer,
+    Job,
+    OnBatch,
+    OnStage,
+    Source,
+    Stage,
+    Workers,
+    ignore_batch,
+    ignore_stage,
+)
 from detector.plan import Plan
 from loop.classes import ClassList
 
@@ -29,12 +39,18 @@ class StackingEngine:
     keeps a pool of threads for each thread that calls it. Raises what ``load`` raises."""
 
     def __init__(
-        self, load: Callable[[], StagedDetector], plan: Plan, *, on_stage: OnStage = ignore_stage
+        self,
+        load: Callable[[], StagedDetector],
+        plan: Plan,
+        *,
+        on_stage: OnStage = ignore_stage,
+        on_batch: OnBatch = ignore_batch,
     ) -> None:
         self.backend = plan.backend
         self.parallel = plan.parallel
         self.plan = plan
         self._on_stage = on_stage
+        self._on_batch = on_batch
         self._load = load
         self._workers = Workers(
             self._work, count=1, most=plan.parallel, name=plan.backend, start=self._open
@@ -94,6 +110,7 @@ class StackingEngine:
             for job in jobs:  # one of them is at fault, and the others are not to suffer from it
                 self._work_alone(job)
             return
+        self._on_batch(len(jobs))
         for job, answer in zip(jobs, answers, strict=True):
             self._on_stage(Stage.WAITING, started - job.submitted)
             for stage, took in seconds.items():

@@ -16,7 +16,7 @@ half score higher. So the gate asks how far the difference could be luck (`loop.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -89,6 +89,25 @@ def gather(
     )
     digests = {"candidate": candidate.sha256, "champion": champion.sha256}
     return Evidence(bootstrap, latency, len(candidate.image_ids), digests)
+
+
+def settings_for(
+    candidate: GoldScore, champion: GoldScore | None, settings: GateSettings, int8_margin: float
+) -> GateSettings:
+    """What the gate asks of this candidate.
+
+    The champion itself in INT8 is not to be better but as good: it may lose less than
+    ``int8_margin`` of mAP50-95 and of mAP50, shown as surely as a gain would be. It is the same
+    model if it has the same weights, by their digest. All else must be better, in INT8 too.
+    """
+    same = champion is not None and champion.model.digest == candidate.model.digest
+    if not same or candidate.quantised is None or (champion and champion.quantised is not None):
+        return settings
+    return replace(
+        settings,
+        min_gain=min(settings.min_gain, -int8_margin),
+        min_gain_50=min(settings.min_gain_50, -int8_margin),
+    )
 
 
 def seed_for(champion: ModelRef, candidate: ModelRef, gold_sha256: str) -> int:
@@ -164,9 +183,10 @@ def _reasons(record: GateRecord, found: Sequence[Finding]) -> list[str]:
     if verdict_of(found) is Verdict.NOT_ENOUGH_EVIDENCE:
         reasons.append(size_needed(found))
     use = record.use
+    wrong = "that is no better" if record.settings.min_gain >= 0 else "that loses more than it may"
     reasons.append(
         f"This is comparison {use.number} on this gold set of {record.images} images, at a risk of "
-        f"{use.alpha:.2%} that it promotes a model that is no better; with those before it "
+        f"{use.alpha:.2%} that it promotes a model {wrong}; with those before it "
         f"{use.spent:.2%} of {use.total:.0%} are used up."
     )
     return reasons
@@ -194,4 +214,4 @@ def _compared(decision: Decision) -> bool:
 
 
 def _pair(candidate: GoldScore, champion: GoldScore) -> tuple[str, str, str]:
-    return candidate.model.digest, champion.model.digest, candidate.gold_sha256
+    return candidate.measured_sha256, champion.measured_sha256, candidate.gold_sha256

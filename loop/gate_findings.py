@@ -57,7 +57,8 @@ def _gain(name: str, gain: Interval, least: float, record: GateRecord) -> Findin
     above = "above zero" if least == 0 else f"above {least:+.3f}"
     measured = f"{name} changes by {gain.estimate:+.3f}"
     if gain.lower is not None and gain.lower > least:
-        text = f"{measured}, by at least {gain.lower:+.3f} even with bad luck: it is better."
+        shown = "it is better" if least >= 0 else above
+        text = f"{measured}, by at least {gain.lower:+.3f} even with bad luck: {shown}."
         return Finding(name, Outcome.MET, text)
     if gain.upper is not None and gain.upper <= least:
         text = f"{measured}, by no more than {gain.upper:+.3f} even with good luck: not {above}."

@@ -10,6 +10,7 @@ from typing import Any
 from loop.errors import Conflict, InvalidInput
 from loop.gate_record import GateRecord
 from loop.predictions import ModelRef
+from loop.quantised import Quantised
 
 
 class Verdict(StrEnum):
@@ -22,7 +23,8 @@ class Verdict(StrEnum):
 class GoldScore:
     """One model on the frozen gold set: mAP50, mAP50-95 and per-class AP50-95, all in [0, 1].
 
-    Raises `InvalidInput` for other scores, NaN among them: it would pass every comparison.
+    ``quantised`` is said of a model in INT8, measured as that. Raises `InvalidInput` for other
+    scores, NaN among them: it would pass every comparison.
     """
 
     model: ModelRef
@@ -31,13 +33,20 @@ class GoldScore:
     per_class: Mapping[str, float]
     images: int
     gold_sha256: str
+    quantised: Quantised | None = None
 
     def __post_init__(self) -> None:
         scores = (self.map50, self.map50_95, *self.per_class.values())
         if not all(0.0 <= score <= 1.0 for score in scores):
             raise InvalidInput(f"A score of {self.model.name} is not between 0 and 1: {scores}.")
 
+    @property
+    def measured_sha256(self) -> str:
+        """The digest of what was measured: of the weights, or of the files of a model in INT8."""
+        return self.quantised.files_sha256 if self.quantised else self.model.digest
+
     def as_dict(self) -> dict[str, Any]:
+        quantised = {"quantised": self.quantised.as_dict()} if self.quantised else {}
         return {
             "model": self.model.as_dict(),
             "map50": self.map50,
@@ -45,7 +54,7 @@ class GoldScore:
             "per_class": dict(self.per_class),
             "images": self.images,
             "gold_sha256": self.gold_sha256,
-        }
+        } | quantised
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> GoldScore:
@@ -56,6 +65,7 @@ class GoldScore:
             data["per_class"],
             data["images"],
             data["gold_sha256"],
+            Quantised.from_dict(data["quantised"]) if data.get("quantised") else None,
         )
 
 

@@ -8,8 +8,6 @@ replica takes the HTTP request, decodes, detects and answers in one process.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import structlog
@@ -22,15 +20,13 @@ from ray.serve.config import AutoscalingConfig
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from detector.cores import usable_cores
-from detector.engine import Engine, open_engine
-from detector.formats import ExportFormat
-from detector.loading import WEIGHTS
+from detector.engine import Engine
 from loop.errors import Unavailable
 from loop.predictions import ModelRef
 from serve import one_write
 from serve.api import Intake, build_api
 from serve.keys import open_key_gate
+from serve.loading import load_engine
 from serve.model_slot import ModelSlot
 from serve.references import watch_drift
 from serve.replica import Replica
@@ -50,7 +46,6 @@ _FIRST_MODEL_SECONDS = 120.0
 _CALL_SECONDS = 10.0
 # How long more is asked than replicas are there for until another one is started; by default 30.
 _UPSCALE_SECONDS = 10.0
-_FILES = (*(each.value for each in ExportFormat), WEIGHTS)
 
 
 class AppArgs(BaseModel):
@@ -150,17 +145,16 @@ class DetectorReplica:
         return self._replica.own_families()
 
     def _load(self, model: ModelRef) -> Engine:
-        settings = self._settings
-        watch_drift(settings, model, self._replica.metrics)
-        # What is opened is what was checked: a copy that nothing else writes to.
-        with TemporaryDirectory(prefix="second-look-model-") as own:
-            files = open_model_registry(settings).fetch_verified(model, _FILES, Path(own))
-            return open_engine(
-                files,
-                min_confidence=settings.min_confidence,
-                nms_iou=settings.nms_iou,
-                cores=_cores(settings),
-            )
+        metrics = self._replica.metrics
+        watch_drift(self._settings, model, metrics)
+        return load_engine(
+            self._settings,
+            open_model_registry(self._settings),
+            model,
+            measures=self._slot.status().model is None,
+            on_stage=metrics.engine_stage,
+            on_batch=metrics.batch,
+        )
 
 
 class _Siblings:
@@ -199,12 +193,6 @@ def _not_all_there() -> Unavailable:
         "Not every replica answers.",
         hint="One that crashed is started again; secondlook status shows what runs.",
     )
-
-
-def _cores(settings: Settings) -> int:
-    """A replica's: those that it reserves, or its share of this machine's."""
-    most = max(settings.replicas, settings.max_replicas)
-    return int(settings.serve_cpus) or max(usable_cores() // most, 1)
 
 
 def _log_from(settings: Settings) -> None:

@@ -6,7 +6,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,7 @@ class ModelFiles:
         digest: str,
         exports: Mapping[str, Path],
         classes: ClassList,
+        backend: str = "auto",
     ) -> dict[str, str]:
         """Put a version's files, signed, into ``folder`` of the run's artifacts; returns its tags.
 
@@ -98,10 +99,11 @@ class ModelFiles:
         the weights no longer have that digest.
         """
         key = self._keys.signing_key()
+        serving = replace(self._serving, backend=backend)
         with tempfile.TemporaryDirectory() as temporary:
             made = Path(temporary) / folder
             self._tracking.call(
-                lambda: write_model_folder(made, weights, exports, classes, self._serving)
+                lambda: write_model_folder(made, weights, exports, classes, serving)
             )
             files = file_digests(name, made)
             if files[WEIGHTS] != digest:

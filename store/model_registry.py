@@ -81,13 +81,14 @@ class ModelRegistry:
         tags: Mapping[str, str],
         exports: Mapping[str, Path] | None = None,
         refused: Mapping[str, str] | None = None,
+        backend: str = "auto",
     ) -> ModelRef:
         """Keep and sign ``weights`` as the next version, with a folder a format in ``exports``.
 
-        ``refused`` says of other formats why there is none. The files become artifacts of
-        ``run_id``; weights from outside get a run of their own. The version is made when all its
-        files are there. Done twice for one run, by a session that was killed and resumed, it gives
-        the version that is there already.
+        ``refused`` says of other formats why there is none, ``backend`` what MLflow opens. The
+        files become artifacts of ``run_id``; weights from outside get a run of their own. The
+        version is made when all its files are there. Done twice for one run, by a session that was
+        killed and resumed, it gives the version that is there already.
         """
         if not weights.is_file():
             raise NotFound(f"There is no file {weights}.", hint="Give the path of a .pt file.")
@@ -101,7 +102,7 @@ class ModelRegistry:
             # Artifacts can be overwritten: those of another version of this run must not be.
             folder = f"{_FOLDER}-{digest[:12]}" if siblings else _FOLDER
             own_tags = self._files.upload(
-                self.name, owner, folder, weights, digest, exports or {}, classes
+                self.name, owner, folder, weights, digest, exports or {}, classes, backend
             )
             own_tags |= refusal_tags(refused or {}) | {
                 SHA256_TAG: digest,

@@ -1,12 +1,17 @@
-"""Files of keys: for their owner alone from the first byte on, and whole or not there."""
+"""Files for their owner alone, from the first byte on, and whole or not there: keys, and what is
+run without a signature."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import stat
 from pathlib import Path
 
+from loop.errors import Misconfigured
+
 _OWNER_ONLY = 0o600
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def write_private(path: Path, content: bytes, mode: int = _OWNER_ONLY) -> None:
@@ -24,6 +29,20 @@ def write_private_once(path: Path, content: bytes) -> None:
         pass
     finally:
         draft.unlink()
+
+
+def private_folder(folder: Path) -> Path:
+    """Make ``folder`` for its owner alone. Raises `Misconfigured` if it is there already and is
+    somebody else's, or others may write to it."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    found = folder.stat()
+    if found.st_uid != os.geteuid() or found.st_mode & _OTHERS_WRITE:
+        raise Misconfigured(
+            f"Others may write to {folder}, which holds what is run here.",
+            hint=f"chmod go-w {folder}, or name a folder of your own: SECONDLOOK_MACHINE_CACHE.",
+        )
+    folder.chmod(0o700)  # what is made below it may be open to others, by the umask
+    return folder
 
 
 def _draft(path: Path, content: bytes, mode: int) -> Path:

@@ -7,6 +7,7 @@ to a server when one machine is not enough. Nothing here makes a directory or op
 from __future__ import annotations
 
 import os
+import socket
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -81,6 +82,10 @@ class Settings(BaseSettings):
     # theirs was killed. HAProxy copies so many bytes for every request, however small it is.
     kept_request_bytes: int = Field(2**20, ge=2**14, le=2**26)
 
+    # Where a machine keeps what it measured and made of models for itself. None: HOME/cache/, in a
+    # folder with the machine's name, since several may share the home.
+    machine_cache: Path | None = None
+
     # How long a case is held for who opened it; the page renews it every 30 s.
     lease_seconds: float = Field(300, gt=0)
     # How many of the cases that are taken are drawn by lot, whatever the order.
@@ -92,6 +97,8 @@ class Settings(BaseSettings):
     # What the gate asks of a candidate: loop/gate_settings.py says what each of them is.
     min_gain: float = Field(0.0, ge=-1, le=1)
     min_gain_50: float = Field(0.0, ge=-1, le=1)
+    # What the champion itself may lose in INT8, of mAP50-95 and of mAP50.
+    int8_margin: float = Field(0.01, ge=0, le=1)
     max_class_loss: float = Field(0.1, ge=0, le=1)
     max_latency_factor: float = Field(1.5, gt=0)
     min_gold_images: int = Field(10, gt=1)
@@ -154,7 +161,7 @@ class Settings(BaseSettings):
     def _absolute_each(cls, paths: tuple[Path, ...]) -> tuple[Path, ...]:
         return tuple(path.expanduser().absolute() for path in paths if path != Path())
 
-    @field_validator("workspace", "model_signing_key", mode="before")
+    @field_validator("workspace", "model_signing_key", "machine_cache", mode="before")
     @classmethod
     def _absolute_if_any(cls, folder: Path | str | None) -> Path | None:
         return Path(folder).expanduser().absolute() if folder else None
@@ -201,6 +208,21 @@ class Settings(BaseSettings):
     def model_cache(self) -> Path:
         """Model versions fetched from the registry, each a folder."""
         return self.home / "models"
+
+    @property
+    def own_cache(self) -> Path:
+        """Of this machine alone: other ones have other cores, and other folders."""
+        return self.machine_cache or self.home / "cache" / socket.gethostname()
+
+    @property
+    def plans(self) -> Path:
+        """How models use this machine's cores, as measured: `detector.plan`."""
+        return self.own_cache / "plans.json"
+
+    @property
+    def export_cache(self) -> Path:
+        """Exports of versions that were registered without: `detector.export_cache`."""
+        return self.own_cache / "exports"
 
     @property
     def run_dir(self) -> Path:

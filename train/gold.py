@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 from loop.errors import Conflict, NotEnoughData
 from loop.events import Actor, Event, Role, new_id, now
-from loop.gate import Evidence, decide, gather, seed_for, use_of, without_comparison
-from loop.gold import GoldDetections, GoldSet, read_gold
-from loop.latency import Latency, compare_latency
-from loop.metrics import average_precision
+from loop.gate import (
+    Evidence,
+    decide,
+    gather,
+    settings_for,
+    use_of,
+    without_comparison,
+)
+from loop.gate_settings import GateSettings
+from loop.gold import GoldSet, read_gold
 from loop.ports import UnitOfWork
 from loop.predictions import ModelRef
 from loop.promoting import CHAMPION
 from loop.promotions import Decision, GoldScore, Promotion, PromotionState
-from store.model_registry import ModelRegistry, open_model_registry
+from store.model_registry import open_model_registry
 from store.settings import Settings
-from store.tracking import Tracking, open_tracking
+from store.tracking import open_tracking
 from store.unit_of_work import open_units_of_work
 from train.gate_report import keep_report
-from train.gold_detecting import Progress, Seen, Times, detect_gold, keep
-
-
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """``detections_sha256`` is the digest of what was kept in MLflow."""
-
-    seen: Seen
-    score: GoldScore
-    detections_sha256: str
+from train.gold_detecting import Progress
+from train.gold_models import source_of
+from train.gold_scores import Measurement, latency_of, measure_all
 
 
 def propose_promotion(
@@ -50,9 +49,13 @@ def propose_promotion(
     champion = registry.find_alias(CHAMPION)
     before = champion if champion != candidate else None
     models = [candidate] if before is None else [candidate, before]
-    measured = _measure_all(
+    compared = len(models)
+    source = source_of(registry, candidate)
+    if source is not None and source not in models:
+        models.append(source)
+    measured = measure_all(
         settings, registry, tracking, gold, models, progress, versus_champion=before is not None
-    )
+    )[:compared]
     evidence = _evidence(settings, measured)
     if registry.find_alias(CHAMPION) != champion:
         raise Conflict(
@@ -96,56 +99,12 @@ def measure_again(
             hint="Bring one in: secondlook import PATH --format … --gold",
         )
     registry, tracking = open_model_registry(settings), open_tracking(settings)
-    measured = _measure_all(settings, registry, tracking, gold, models, progress)
+    measured = measure_all(settings, registry, tracking, gold, models, progress)
     with units() as uow:
         for each in measured:
             uow.record(_measured_event(Actor(settings.actor, Role.ENGINEER), each))
         uow.commit()
     return [each.score for each in measured]
-
-
-def score_of(seen: GoldDetections) -> GoldScore:
-    score = average_precision(seen.truth, seen.detected, seen.classes)
-    return GoldScore(
-        model=seen.model,
-        map50=score.map50,
-        map50_95=score.map50_95,
-        per_class=score.per_class,
-        images=len(seen.image_ids),
-        gold_sha256=seen.gold_sha256,
-    )
-
-
-def _measure_all(
-    settings: Settings,
-    registry: ModelRegistry,
-    tracking: Tracking,
-    gold: GoldSet,
-    models: Sequence[ModelRef],
-    progress: Progress | None,
-    *,
-    versus_champion: bool = False,
-) -> list[Measurement]:
-    weights = [(model, registry.fetch(model)) for model in models]
-
-    def is_clear(times: Times) -> bool:
-        return _latency(models, gold.sha256, times).decides(settings.max_latency_factor)
-
-    clear = is_clear if versus_champion else None
-    at_least = settings.min_confidence
-    return [
-        Measurement(
-            seen, score_of(seen.detections), keep(tracking, registry, seen.detections, at_least)
-        )
-        for seen in detect_gold(settings, gold, weights, progress, is_clear=clear)
-    ]
-
-
-def _latency(models: Sequence[ModelRef], gold_sha256: str, times: Times) -> Latency:
-    """Of the candidate and the champion, in this order."""
-    candidate, champion = models
-    seed = seed_for(champion, candidate, gold_sha256)
-    return compare_latency(times[0], times[1], seed)
 
 
 def _evidence(settings: Settings, measured: Sequence[Measurement]) -> Evidence | None:
@@ -157,9 +116,15 @@ def _evidence(settings: Settings, measured: Sequence[Measurement]) -> Evidence |
         return None
     times = [list(each.seen.milliseconds) for each in measured]
     models = [each.score.model for each in measured]
-    latency = _latency(models, candidate.score.gold_sha256, times)
+    latency = latency_of(models, candidate.score.gold_sha256, times)
     seen = champion.seen.detections, candidate.seen.detections
-    return gather(*seen, settings.gate, latency=latency)
+    return gather(*seen, _gate(settings, measured), latency=latency)
+
+
+def _gate(settings: Settings, measured: Sequence[Measurement]) -> GateSettings:
+    candidate, *others = (each.score for each in measured)
+    champion = others[0] if others else None
+    return settings_for(candidate, champion, settings.gate, settings.int8_margin)
 
 
 def _decision(
@@ -170,13 +135,17 @@ def _decision(
 ) -> Decision:
     candidate, *others = (each.score for each in measured)
     champion = others[0] if others else None
-    alone = without_comparison(champion, candidate, settings.gate)
-    if alone is not None:
-        return alone
-    if champion is None or evidence is None:
-        raise ValueError("there is nothing to decide on")
-    use = use_of(candidate, champion, uow.promotions.list(), settings.gate)
-    return decide(evidence, use, settings.gate)
+    gate = _gate(settings, measured)
+    decision = without_comparison(champion, candidate, gate)
+    if decision is None:
+        if champion is None or evidence is None:
+            raise ValueError("there is nothing to decide on")
+        use = use_of(candidate, champion, uow.promotions.list(), gate)
+        decision = decide(evidence, use, gate)
+    if candidate.quantised is None:
+        return decision
+    said = candidate.quantised.sentence(candidate.map50, candidate.map50_95)
+    return replace(decision, reasons=(said, *decision.reasons))
 
 
 def _measured_event(actor: Actor, measured: Measurement) -> Event:

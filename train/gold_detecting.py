@@ -23,7 +23,7 @@ from store.settings import Settings
 from store.tracking import Tracking
 
 # COCO's curve runs down to no confidence at all; what lies below this changes no digit of it.
-_MIN_CONFIDENCE = 0.001
+MIN_CONFIDENCE = 0.001
 
 # On a machine that does nothing else the first round is clear.
 _MORE_ROUNDS = 4
@@ -46,19 +46,20 @@ class Seen:
 def detect_gold(
     settings: Settings,
     gold: GoldSet,
-    models: Sequence[tuple[ModelRef, Path]],
+    models: Sequence[tuple[ModelRef, Detector]],
     progress: Progress | None = None,
     *,
     is_clear: Callable[[Times], bool] | None = None,
 ) -> list[Seen]:
-    """Every model, a reference and its weights, on every gold image.
+    """Every model on every gold image: detectors that show what they are unsure of as well, as
+    those of `open_weights` do.
 
     They take turns on each image, first and last by turns too, so that what else the machine does
     slows all of them alike. Where the times are not clear enough all is timed again, a few times
     at most, and the shortest time of each image counts. ``progress`` is called with (images done,
     images in all), each image counted once for each model.
     """
-    run = _Run(settings, gold, [_load(settings, weights) for _, weights in models])
+    run = _Run(settings, gold, [detector for _, detector in models])
     boxes, times = run.once(progress)
     for _ in range(_MORE_ROUNDS):
         if is_clear is None or is_clear(times):
@@ -80,6 +81,15 @@ def detect_gold(
         )
         for place, (model, _) in enumerate(models)
     ]
+
+
+def open_weights(settings: Settings, weights: Path) -> Detector:
+    return load_detector(
+        weights,
+        config_dir=settings.home / "ultralytics",
+        min_confidence=MIN_CONFIDENCE,
+        nms_iou=settings.nms_iou,
+    )
 
 
 class _Run:
@@ -131,15 +141,6 @@ def keep(tracking: Tracking, registry: ModelRegistry, seen: GoldDetections, at_l
         tracking.log_text(run_id, data.decode(), path)
     keep_reference(tracking, registry, reference_of(seen, at_least))
     return hashlib.sha256(data).hexdigest()
-
-
-def _load(settings: Settings, weights: Path) -> Detector:
-    return load_detector(
-        weights,
-        config_dir=settings.home / "ultralytics",
-        min_confidence=_MIN_CONFIDENCE,
-        nms_iou=settings.nms_iou,
-    )
 
 
 def _detect(detector: Detector, pixels: Pixels) -> tuple[_Boxes, float]:

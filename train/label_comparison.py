@@ -24,8 +24,8 @@ from loop.snapshots import Labels
 from store.settings import Settings
 from store.tracking import EXPERIMENT, Tracking, open_tracking
 from store.unit_of_work import open_units_of_work
-from train.gold import score_of
-from train.gold_detecting import Progress, detect_gold
+from train.gold_detecting import Progress, detect_gold, open_weights
+from train.gold_scores import score_of
 from train.paths import StagePaths
 
 # A refit on all folds where there is one, else the best fold.
@@ -85,7 +85,10 @@ def compare_labels(
             hint="Bring one in: secondlook import PATH --format … --gold",
         )
     first, settled = Labels.FIRST_REVIEWER, Labels.ADJUDICATED
-    models = [(_reference(each, weights[each]), weights[each]) for each in (first, settled)]
+    models = [
+        (_reference(each, weights[each]), open_weights(settings, weights[each]))
+        for each in (first, settled)
+    ]
     before, after = (each.detections for each in detect_gold(settings, gold, models, progress))
     bootstrap = paired_bootstrap(
         rank(before.truth, before.detected, before.classes),

@@ -9,17 +9,17 @@ from typing import Annotated, Any
 import typer
 
 from cluster import registering
-from cluster.commands import labels, signatures
+from cluster.commands import labels, quantising, signatures
 from cluster.commands.gate_tables import show_check, show_gate
 from cluster.console import out, print_json, print_table, progress, when
 from cluster.context import JsonOption, engineer, running_swap, settings_of, settings_to_read
 from cluster.drift import drift_reference
-from detector.formats import ExportFormat
+from detector.formats import INT8, ExportFormat
 from loop import promoting
 from loop.errors import InvalidInput, NotFound
 from loop.events import Actor, Role
 from loop.promotions import GoldScore, Promotion
-from store.model_registry import open_model_registry
+from store.model_registry import ModelVersion, open_model_registry
 from store.unit_of_work import open_units_of_work
 from train.gate_check import recompute
 from train.gold import measure_again, propose_promotion
@@ -37,6 +37,7 @@ ByOption = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     labels.add_to(group)
+    quantising.add_to(group)
     signatures.add_to(group)
     app.add_typer(group, name="models")
 
@@ -97,6 +98,7 @@ def show(context: typer.Context, version: VersionArgument, json: JsonOption = Fa
         "exports": found.exports,
         "signature": signatures.state(registry, found),
         "drift_reference": drift_reference(settings, registry, ref),
+        "quantised": _quantised_dict(found, promotion),
         "tags": dict(found.tags),
         "registered": found.created_at,
         "promotion": _promotion_dict(promotion),
@@ -323,6 +325,25 @@ def _show_scores(scores: Sequence[tuple[str, GoldScore]]) -> None:
             for role, score in scores
         ],
     )
+
+
+def _quantised_dict(found: ModelVersion, promotion: Promotion | None) -> dict[str, Any] | None:
+    """Of a version in INT8: what it was made of, on which images, and by how much it differs from
+    that on the gold set, once it was measured."""
+    if INT8 not in found.exports:
+        return None
+    score = promotion.candidate_score if promotion else None
+    note = score.quantised if score else None
+    prefix = "loop.quantised."
+    return {
+        **{
+            name.removeprefix(prefix): value
+            for name, value in sorted(found.tags.items())
+            if name.startswith(prefix)
+        },
+        "snapshot_sha256": found.tags.get("loop.snapshot_sha256"),
+        "gold_change": note.changes(score.map50, score.map50_95) if score and note else None,
+    }
 
 
 def _promotion_dict(promotion: Promotion | None) -> dict[str, Any] | None:

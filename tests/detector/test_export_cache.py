@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 
 from detector import export_cache
-from detector.export_cache import cached_exports
+from detector.export_cache import cached_exports, exports_by_child, kept_exports, worth_making
 from detector.exporting import Exports
-from detector.formats import ExportFormat
+from detector.formats import INT8, ExportFormat
+from detector.loading import WEIGHTS
+from loop.errors import Misconfigured, Unavailable
+from store.model_folder import file_digest
 
 ONNX, OPENVINO = ExportFormat.ONNX, ExportFormat.OPENVINO
 
@@ -78,6 +81,18 @@ def test_an_export_that_breaks_off_leaves_nothing_and_is_tried_again(
     assert cached_exports(weights, [ONNX], tmp_path / "cache", config_dir=tmp_path).folders
 
 
+def test_what_a_killed_process_left_is_removed(
+    weights: Path, tmp_path: Path, calls: list[list[str]]
+) -> None:
+    cache = tmp_path / "cache"
+    cached_exports(weights, [ONNX], cache, config_dir=tmp_path)
+    (folder,) = cache.iterdir()
+    (folder / "making-x").mkdir()
+    (folder / "making-x" / "model.onnx").write_bytes(b"half of it")
+    cached_exports(weights, [ONNX], cache, config_dir=tmp_path)
+    assert sorted(path.name for path in folder.iterdir()) == ["exports.json", "lock", "onnx"]
+
+
 def test_of_several_that_ask_at_once_one_exports(
     weights: Path, tmp_path: Path, calls: list[list[str]]
 ) -> None:
@@ -88,6 +103,66 @@ def test_of_several_that_ask_at_once_one_exports(
         found = list(pool.map(ask, range(6)))
     assert calls == [["onnx"]]
     assert all(each == found[0] for each in found)
+
+
+def test_only_what_would_be_preferred_is_worth_making(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detector.engine.has_gpu", lambda: False)
+    assert worth_making({WEIGHTS: 1}) == [OPENVINO, ONNX]
+    assert worth_making({WEIGHTS: 1, "onnx": 1}) == [OPENVINO]
+    assert worth_making({WEIGHTS: 1, "openvino": 1}) == []
+    assert worth_making({"onnx": 1}) == []
+    assert worth_making({WEIGHTS: 1, INT8: 1}) == []
+    monkeypatch.setattr("detector.engine.has_gpu", lambda: True)
+    assert worth_making({WEIGHTS: 1}) == []
+
+
+def test_what_was_made_is_found_by_the_digest_of_the_weights(
+    weights: Path, tmp_path: Path, calls: list[list[str]]
+) -> None:
+    cache, digest = tmp_path / "cache", file_digest(weights)
+    assert kept_exports(digest, ExportFormat, cache) == Exports()
+    assert not cache.exists()
+    made = cached_exports(weights, ExportFormat, cache, config_dir=tmp_path)
+    assert kept_exports(digest, ExportFormat, cache) == made
+    assert kept_exports(digest, [ONNX], cache) == Exports(made.folders)
+    (made.folders["onnx"] / ONNX.file).write_bytes(b"changed")
+    assert kept_exports(digest, ExportFormat, cache) == Exports({}, made.refused)
+
+
+def test_a_cache_that_others_may_write_to_is_not_used(
+    weights: Path, tmp_path: Path, calls: list[list[str]]
+) -> None:
+    cache = tmp_path / "cache"
+    cached_exports(weights, [ONNX], cache, config_dir=tmp_path)
+    assert cache.stat().st_mode & 0o777 == 0o700
+    cache.chmod(0o777)
+    with pytest.raises(Misconfigured, match="Others may write"):
+        kept_exports(file_digest(weights), [ONNX], cache)
+    with pytest.raises(Misconfigured, match="Others may write"):
+        cached_exports(weights, [ONNX], cache, config_dir=tmp_path)
+
+
+def test_no_child_is_started_for_what_is_there(
+    weights: Path, tmp_path: Path, calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    made = cached_exports(weights, ExportFormat, cache, config_dir=tmp_path)
+    monkeypatch.setattr(export_cache, "subprocess", None)
+    found = exports_by_child(weights, ExportFormat, cache, config_dir=tmp_path, seconds=1)
+    assert found == made
+
+
+@pytest.mark.slow
+def test_a_child_exports_and_its_failure_is_told(
+    checkpoint: Path, weights: Path, config_dir: Path, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    made = exports_by_child(checkpoint, [ONNX], cache, config_dir=config_dir, seconds=300)
+    assert made.folders["onnx"].is_relative_to(cache)
+    with pytest.raises(Unavailable, match="could not be made"):
+        exports_by_child(weights, [ONNX], cache, config_dir=config_dir, seconds=300)
+    with pytest.raises(Unavailable, match="timed out"):
+        exports_by_child(weights, [ONNX], cache, config_dir=config_dir, seconds=0.01)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,15 @@ import pytest
 from detector import plan as planning
 from detector.base import Pixels, smoke_image
 from detector.cores import cpu_quota, usable_cores
-from detector.plan import Plan, candidates, describe, keep_plan, kept_plan, measured_plan
+from detector.plan import (
+    Plan,
+    agreed_plan,
+    candidates,
+    describe,
+    keep_plan,
+    kept_plan,
+    measured_plan,
+)
 
 PLAN = Plan("openvino", 4, 2, 4, 3, 41.7)
 
@@ -42,6 +51,45 @@ def test_the_fastest_plan_is_chosen_and_all_are_closed(monkeypatch: pytest.Monke
     chosen = measured_plan(plans, start, smoke_image())
     assert (chosen.streams, chosen.images_per_second) == (4, pytest.approx(100))
     assert [fake.closed for fake in made] == [True] * len(plans)
+
+
+@pytest.mark.parametrize("seconds", [1.0, 30.0])
+def test_a_model_that_is_too_slow_to_measure_gets_the_likeliest_plan(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, seconds: float
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(planning.time, "perf_counter", lambda: clock[0])
+    plans = candidates("onnx", 2)
+    made: list[Fake] = []
+
+    def start(_: Plan) -> Fake:
+        made.append(Fake(clock, seconds))
+        return made[-1]
+
+    file = tmp_path / "plans.json"
+    assert agreed_plan(file, "a", plans, start, smoke_image()) == plans[0]
+    assert clock[0] <= max(seconds, 8.0 + 8 * seconds)  # eight images are the most at once
+    assert all(fake.closed for fake in made)
+    assert kept_plan(file, "a", "onnx", 2) is None  # the machine may have been busy
+
+
+def test_of_several_that_ask_at_once_one_measures(tmp_path: Path) -> None:
+    plans = candidates("openvino", 2)
+    started: list[Plan] = []
+
+    def start(plan: Plan) -> Fake:
+        started.append(plan)
+        return Fake([0.0], 0.0)
+
+    file = tmp_path / "plans.json"
+    assert agreed_plan(file, "a", plans, start, smoke_image(), measures=False) == plans[0]
+    assert started == []
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(agreed_plan, file, "a", plans, start, smoke_image()) for _ in range(4)]
+    found = {each.result() for each in asked}
+    assert found == {kept_plan(file, "a", "openvino", 2)}
+    assert len(started) == len(plans)
+    assert agreed_plan(file, "a", plans, start, smoke_image(), measures=False) in found
 
 
 def test_plans_use_all_cores_and_no_more() -> None:

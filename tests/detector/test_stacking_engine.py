@@ -42,8 +42,9 @@ def image(value: int) -> Pixels:
     return np.full((2, 2, 3), value, np.uint8)
 
 
-def started(batches: Batches, parallel: int) -> StackingEngine:
-    return StackingEngine(lambda: batches, Plan("fake", 1, 1, 1, parallel))
+def started(batches: Batches, parallel: int, sizes: list[int] | None = None) -> StackingEngine:
+    told = (lambda _size: None) if sizes is None else sizes.append
+    return StackingEngine(lambda: batches, Plan("fake", 1, 1, 1, parallel), on_batch=told)
 
 
 def test_what_makes_an_image_is_called_once_and_not_in_the_thread_of_the_network() -> None:
@@ -79,8 +80,8 @@ def test_an_image_that_cannot_be_made_is_in_its_future_and_nobody_elses() -> Non
 
 
 def test_what_waits_is_stacked_and_each_gets_its_own_answer() -> None:
-    batches = Batches()
-    engine = started(batches, 3)
+    batches, sizes = Batches(), list[int]()
+    engine = started(batches, 3, sizes)
     first = engine.submit(image(0))
     assert batches.begun.acquire(timeout=10)
     others = [engine.submit(image(value)) for value in range(1, 6)]
@@ -88,6 +89,7 @@ def test_what_waits_is_stacked_and_each_gets_its_own_answer() -> None:
     for value, future in enumerate([first, *others]):
         assert future.result(10)[0].id == str(value)
     assert batches.seen == [[0], [1, 2, 3], [4, 5]]
+    assert sizes == [1, 3, 2]
     engine.close()
 
 

@@ -59,3 +59,17 @@ def test_drift_is_not_measured_on_a_handful_of_images(
     monkeypatch.setenv("SECONDLOOK_DRIFT_IMAGES", "20")
     with pytest.raises(Misconfigured, match="SECONDLOOK_DRIFT_IMAGES"):
         load_settings(tmp_path)
+
+
+def test_each_machine_has_a_cache_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "one")
+    one = load_settings(tmp_path)
+    assert one.plans.is_relative_to(tmp_path)
+    before = one.plans, one.export_cache
+    monkeypatch.setattr("socket.gethostname", lambda: "two")
+    assert one.plans != before[0]
+    assert one.export_cache != before[1]
+    monkeypatch.setenv("SECONDLOOK_MACHINE_CACHE", "here")
+    assert load_settings(tmp_path).own_cache == Path("here").absolute()

@@ -26,7 +26,7 @@ from tests.train.conftest import CLASSES, ENGINEER, Loop
 from train.gate_check import recompute
 from train.gate_report import report_path
 from train.gold import measure_again, propose_promotion
-from train.gold_detecting import detect_gold
+from train.gold_detecting import detect_gold, open_weights
 
 pytestmark = pytest.mark.slow  # loads models, and makes MLflow's database
 SIZE_PX = 64
@@ -270,6 +270,7 @@ def test_times_that_are_not_clear_are_taken_again_and_the_shortest_counts(
     add_gold(loop_state, 2)
     model = register(loop_state, tmp_path, 1, "champion")
     weights = open_model_registry(loop_state.settings).fetch(model)
+    detector = open_weights(loop_state.settings, weights)
     with loop_state.units() as uow:
         gold = read_gold(uow)
     asked: list[list[float]] = []
@@ -278,7 +279,7 @@ def test_times_that_are_not_clear_are_taken_again_and_the_shortest_counts(
         asked.append(list(times[0]))
         return len(asked) == 3
 
-    (seen,) = detect_gold(loop_state.settings, gold, [(model, weights)], is_clear=is_clear)
+    (seen,) = detect_gold(loop_state.settings, gold, [(model, detector)], is_clear=is_clear)
     assert len(asked) == 3
     assert list(seen.milliseconds) == asked[-1]
     for earlier, later in pairwise(asked):
@@ -286,6 +287,6 @@ def test_times_that_are_not_clear_are_taken_again_and_the_shortest_counts(
     assert len(seen.detections.detected) == 2
     asked.clear()
     detect_gold(
-        loop_state.settings, gold, [(model, weights)], is_clear=lambda _: bool(asked.append([]))
+        loop_state.settings, gold, [(model, detector)], is_clear=lambda _: bool(asked.append([]))
     )
     assert len(asked) == 4  # and then it is as it is
