@@ -6,6 +6,7 @@ from typing import Any
 
 from cluster.running import find_running
 from loop.cases import CaseState
+from loop.promotions import last_release
 from store.audit_log import open_audit_log
 from store.model_registry import open_model_registry
 from store.settings import Settings
@@ -19,12 +20,14 @@ def read_status(settings: Settings) -> dict[str, Any]:
     champion = open_model_registry(settings).find_alias("champion")
     with open_units_of_work(settings)() as uow:
         counts = uow.cases.counts()
+        release = last_release(uow.promotions.list())
         found: dict[str, Any] = {
             "running": up,
             "app": running.ui_url if running and up else None,
             "api": running.api_url if running and up else None,
             "mlflow": running.mlflow_url if running and up else None,
             "champion": champion.version if champion else None,
+            "last_release": release.line if release else None,
             "images": uow.images.count(),
             "gold_images": len(uow.images.gold()),
             "waiting_first": counts.get(CaseState.FIRST, 0),

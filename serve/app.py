@@ -8,8 +8,7 @@ replica takes the HTTP request, decodes, detects and answers in one process.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from functools import partial
 from typing import Any
 
 import structlog
@@ -22,21 +21,17 @@ from ray.serve.config import AutoscalingConfig
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from detector.cores import usable_cores
-from detector.engine import Engine, open_engine
-from detector.formats import ExportFormat
-from detector.loading import WEIGHTS
 from loop.errors import Unavailable
 from loop.predictions import ModelRef
 from serve import one_write
 from serve.api import Intake, build_api
 from serve.keys import open_key_gate
+from serve.loading import open_registered
 from serve.model_slot import ModelSlot
 from serve.replica import Replica
 from serve.service import ServiceStatus
 from store.image_codec import Limits
 from store.image_files import open_image_store
-from store.model_registry import open_model_registry
 from store.pseudonyms import open_subject_pseudonyms
 from store.settings import Settings, load_settings
 from store.unit_of_work import open_units_of_work
@@ -49,7 +44,6 @@ _FIRST_MODEL_SECONDS = 120.0
 _CALL_SECONDS = 10.0
 # How long more is asked than replicas are there for until another one is started; by default 30.
 _UPSCALE_SECONDS = 10.0
-_FILES = (*(each.value for each in ExportFormat), WEIGHTS)
 
 
 class AppArgs(BaseModel):
@@ -101,7 +95,7 @@ class DetectorReplica:
         self._settings = settings
         _log_from(settings)
         one_write.install()  # Serve starts its server in this process when this is done
-        self._slot = ModelSlot(self._load)
+        self._slot = ModelSlot(partial(open_registered, settings))
         self._replica = Replica(
             self._slot,
             _Siblings(),
@@ -148,18 +142,6 @@ class DetectorReplica:
     async def families(self) -> tuple[str, list[Metric]]:
         return self._replica.own_families()
 
-    def _load(self, model: ModelRef) -> Engine:
-        settings = self._settings
-        # What is opened is what was checked: a copy that nothing else writes to.
-        with TemporaryDirectory(prefix="second-look-model-") as own:
-            files = open_model_registry(settings).fetch_verified(model, _FILES, Path(own))
-            return open_engine(
-                files,
-                min_confidence=settings.min_confidence,
-                nms_iou=settings.nms_iou,
-                cores=_cores(settings),
-            )
-
 
 class _Siblings:
     """All replicas of this deployment, through a handle to it."""
@@ -197,12 +179,6 @@ def _not_all_there() -> Unavailable:
         "Not every replica answers.",
         hint="One that crashed is started again; secondlook status shows what runs.",
     )
-
-
-def _cores(settings: Settings) -> int:
-    """A replica's: those that it reserves, or its share of this machine's."""
-    most = max(settings.replicas, settings.max_replicas)
-    return int(settings.serve_cpus) or max(usable_cores() // most, 1)
 
 
 def _log_from(settings: Settings) -> None:

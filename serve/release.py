@@ -48,10 +48,15 @@ def swap(settings: Settings, dashboard_url: str, model: ModelRef | None) -> None
 
     Returns when the replicas know of it. Raises `Unavailable`, also when nothing is deployed.
     """
+    require_deployed(dashboard_url)
+    deploy(settings, dashboard_url, model)
+
+
+def require_deployed(dashboard_url: str) -> None:
+    """Raises `Unavailable` when there is no application to swap a model into."""
     with _client(dashboard_url) as client:
         if _application(client) is None:
             raise Unavailable("Nothing is being served.", hint="Start it: secondlook up.")
-    deploy(settings, dashboard_url, model)
 
 
 def wait_until_served(
@@ -75,10 +80,7 @@ def wait_until_served(
                 if status["model"] == wanted and not status["loading"]:
                     return
                 if status["error"]:
-                    raise Unavailable(
-                        f"The model was not taken into service: {status['error']}",
-                        hint="What served before serves on. Promote another version.",
-                    )
+                    raise not_taken(status["error"])
             seen = f"The API last said: {status}." if status else seen
             if time.monotonic() > deadline:
                 raise Unavailable(
@@ -86,6 +88,14 @@ def wait_until_served(
                     hint="See the log of the replicas, or wait longer.",
                 )
             time.sleep(_POLL_SECONDS)
+
+
+def not_taken(why: str) -> Unavailable:
+    return Unavailable(
+        f"The model was not taken into service: {why}",
+        hint="What served before serves on. Once the cause is mended, promote it again, or promote "
+        "another version: secondlook models list.",
+    )
 
 
 def _document(settings: Settings, model: ModelRef | None) -> dict[str, Any]:
