@@ -16,6 +16,7 @@ import psutil
 from cluster.processes import descendants
 from loop.errors import Unavailable
 from serve.haproxy import proxy_environment
+from serve.request_ids import ENVIRONMENT
 from store.processes import end_processes, environment
 from store.settings import Settings
 
@@ -89,7 +90,7 @@ def _proxy(settings: Settings) -> Iterator[None]:
     """What Serve's processes inherit, and a folder for HAProxy that nobody else can look into."""
     with (
         tempfile.TemporaryDirectory(prefix="sl-") as folder,
-        environment(proxy_environment(settings, Path(folder))),
+        environment(proxy_environment(settings, Path(folder)) | ENVIRONMENT),
     ):
         yield
 
