@@ -23,7 +23,7 @@ def accepted_request_id(sent: str) -> str:
 class OneRequestId:
     """Puts the id of a request that has none, or something else in its place, into its headers.
 
-    Ray Serve puts whatever stands there on the answer, before our API sees the request.
+    Ray Serve puts whatever stands there on the answer, and our API is not asked.
     """
 
     def __init__(self, app: ASGIApp) -> None:

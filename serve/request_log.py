@@ -6,6 +6,7 @@ written on the way, in threads and tasks that it starts too.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -40,10 +41,11 @@ def end(method: str, path: str, status: int, seconds: float, bytes_in: int) -> N
         write = _log.debug
     else:
         write = _log.info
-    write(
-        "request",
-        method=method if method in _METHODS else "OTHER",
-        status=status,
-        seconds=round(seconds, 4),
-        bytes_in=bytes_in,
-    )
+    with suppress(OSError):  # a full disk does not undo an answer
+        write(
+            "request",
+            method=method if method in _METHODS else "OTHER",
+            status=status,
+            seconds=round(seconds, 4),
+            bytes_in=bytes_in,
+        )

@@ -20,6 +20,7 @@ import httpx
 import psutil
 import pytest
 
+from cluster.local_ray import ray_environment
 from cluster.service import service_swap
 from loop.api_keys import Scope
 from loop.errors import Unavailable
@@ -28,9 +29,7 @@ from loop.managing_keys import ManageApiKeys
 from loop.predictions import ModelRef
 from loop.promoting import CHAMPION, RELEASE_REASON_TAG, RELEASE_TAG, approve, promote
 from loop.promotions import PromotionState
-from serve.haproxy import proxy_environment
 from serve.release import deploy, swap, wait_until_served
-from serve.request_ids import ENVIRONMENT
 from store.audit_log import open_audit_log
 from store.model_registry import open_model_registry
 from store.settings import Settings, load_settings
@@ -88,7 +87,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         environment.setenv("SECONDLOOK_REPLICAS", "2")
         settings = load_settings(home)
         sockets = Path(resources.enter_context(TemporaryDirectory()))
-        for name, value in (proxy_environment(settings, sockets) | ENVIRONMENT).items():
+        for name, value in ray_environment(settings, sockets).items():
             environment.setenv(name, value)
         one, two, broken = register_models(settings, home)
         truncated, wrongly_signed = spoil(settings, home)
