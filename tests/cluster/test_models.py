@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import registering
+from cluster import registering, status
 from loop import promoting
 from loop.errors import Conflict, InvalidInput, NotFound, Unavailable
 from loop.events import Actor, Event, Outcome, Role, new_id, now
@@ -331,6 +331,35 @@ def test_rolling_back_swaps_champion_and_previous(settings: Settings, units: Uni
     assert service.serving == model("1")
     assert registry.aliases == {"champion": model("1"), "previous": model("2")}
     assert events(settings)[-1] == ("model.rolled_back", Outcome.DONE)
+
+
+def test_a_roll_back_that_the_service_does_not_take_changes_nothing_and_is_on_record(
+    settings: Settings, units: UnitsOfWork
+) -> None:
+    registry = FakeRegistry(champion=model("2"), previous=model("1"))
+    service = FakeService(model("2"), refuses=frozenset({"1"}))
+    with pytest.raises(Unavailable):
+        promoting.roll_back(units, registry, actor=ENGINEER, reason="bad", swap=service.swap)
+    assert service.serving == model("2")
+    assert registry.aliases == {"champion": model("2"), "previous": model("1")}
+    event = open_audit_log(settings).tail(1)[0].event
+    assert (event.type, event.outcome) == ("model.rolled_back", Outcome.FAILED)
+    assert event.details["error"] == "The model does not load."
+    assert registry.tags["1"]["loop.release"] == "failed"
+
+
+def test_the_status_shows_the_last_release(
+    settings: Settings, units: UnitsOfWork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = FakeRegistry(champion=model("1"), candidate=model("2"))
+    monkeypatch.setattr(status, "open_model_registry", lambda settings: registry)
+    assert status.read_status(settings)["last_release"] is None
+    approved(units, "2")
+    with pytest.raises(Unavailable):
+        promote(units, registry, "2", FakeService(model("1"), refuses=frozenset({"2"})))
+    found = status.read_status(settings)
+    assert found["last_release"] == "version 2 failed: The model does not load."
+    assert found["champion"] == "1"
 
 
 def test_a_roll_back_stands_in_the_history_of_the_promotion_it_undoes(

@@ -49,3 +49,13 @@ def test_a_default_role_may_be_left_open(tmp_path: Path, monkeypatch: pytest.Mon
     assert load_settings(tmp_path).oidc_default_role is Role.REVIEWER
     monkeypatch.setenv("SECONDLOOK_OIDC_DEFAULT_ROLE", "")
     assert load_settings(tmp_path).oidc_default_role is None
+
+
+def test_the_level_of_the_log_is_one_that_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECONDLOOK_LOG_LEVEL", "warning")
+    assert load_settings(tmp_path).log_level == "WARNING"
+    monkeypatch.setenv("SECONDLOOK_LOG_LEVEL", "chatty")
+    with pytest.raises(Misconfigured, match="chatty"):
+        load_settings(tmp_path)
