@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from contextlib import closing
 
 from loop.errors import LoopError
 from loop.predictions import ModelRef
@@ -47,17 +47,16 @@ def trial(settings: Settings) -> Swap:
     detect, so that the next start does not meet one that cannot."""
 
     def try_out(model: ModelRef) -> None:
-        # Seconds of imports, for the command that needs them.
+        # Seconds of imports, for the commands that need them.
+        from detector.base import smoke_test
         from serve.loading import open_registered
-        from serve.model_slot import ModelSlot
 
-        slot = ModelSlot(partial(open_registered, settings))
-        slot.ask_for(model)
-        slot.settle(SWAP_SECONDS)
-        status = slot.status()
-        slot.ask_for(None)
-        slot.settle(SWAP_SECONDS)
-        if status.model != model:
-            raise not_taken(status.error or "It was not loaded in time.")
+        try:
+            with closing(open_registered(settings, model)) as engine:
+                smoke_test(engine.detect)
+        except LoopError:
+            raise
+        except Exception as error:  # anything that weights and three libraries can raise
+            raise not_taken(f"{type(error).__name__}: {error}") from error
 
     return try_out

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -162,9 +161,30 @@ def test_without_a_service_a_model_is_loaded_and_detects_once(
     assert engine.closed.is_set()
 
 
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [
+        (BrokenRecord("Version 2 is not what was signed."), "Version 2 is not what was signed"),
+        (RuntimeError("no kernel"), "not taken into service: RuntimeError: no kernel"),
+    ],
+)
 def test_without_a_service_a_model_that_does_not_load_is_refused_too(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, failure: Exception, words: str
 ) -> None:
-    monkeypatch.setattr(loading, "open_registered", lambda settings, ref: refuses("2")(ref))
-    with pytest.raises(LoopError, match="Version 2 is not what was signed"):
+    def fail(settings: Settings, ref: ModelRef) -> FakeEngine:
+        raise failure
+
+    monkeypatch.setattr(loading, "open_registered", fail)
+    with pytest.raises(LoopError, match=words):
         trial(settings)(TWO)
+
+
+def test_without_a_service_a_model_that_cannot_detect_is_refused_and_closed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = FakeEngine("2")
+    engine.failure = RuntimeError("no kernel")
+    monkeypatch.setattr(loading, "open_registered", lambda settings, ref: engine)
+    with pytest.raises(LoopError, match="no kernel"):
+        trial(settings)(TWO)
+    assert engine.closed.is_set()
