@@ -18,6 +18,7 @@ from cluster.context import running_swap
 from cluster.training_jobs import open_training_jobs
 from loop.errors import LoopError
 from store.image_files import open_image_store
+from store.logs import configure_logs
 from store.model_registry import open_model_registry
 from store.own_key import api_headers
 from store.settings import Settings, load_settings
@@ -77,6 +78,7 @@ def _warm_up(tracking: Tracking) -> None:
 def main() -> int:
     try:
         settings = load_settings()
+        configure_logs(settings.log_level)
         with open_app(settings) as app:
             uvicorn.run(
                 app,

@@ -16,11 +16,14 @@ import psutil
 from cluster.processes import descendants
 from loop.errors import Unavailable
 from serve.haproxy import proxy_environment
+from serve.request_ids import ENVIRONMENT
 from store.processes import end_processes, environment
 from store.settings import Settings
 
 # Enough for Serve and a handful of folds.
 _STARTUP_CONCURRENCY = 8
+# Ray rotates what its workers write only if it is told to, and a replica writes a line a request.
+_ROTATION = {"RAY_ROTATION_MAX_BYTES": str(64 * 2**20), "RAY_ROTATION_BACKUP_COUNT": "4"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +92,15 @@ def _proxy(settings: Settings) -> Iterator[None]:
     """What Serve's processes inherit, and a folder for HAProxy that nobody else can look into."""
     with (
         tempfile.TemporaryDirectory(prefix="sl-") as folder,
-        environment(proxy_environment(settings, Path(folder))),
+        environment(ray_environment(settings, Path(folder))),
     ):
         yield
+
+
+def ray_environment(settings: Settings, folder: Path) -> dict[str, str]:
+    """What Ray's processes must find when they start; ``folder`` as in `serve.haproxy`."""
+    rotation = {name: os.environ.get(name, value) for name, value in _ROTATION.items()}
+    return proxy_environment(settings, folder) | ENVIRONMENT | rotation
 
 
 def _end_since(before: set[psutil.Process]) -> None:

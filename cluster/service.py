@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from loop.errors import LoopError
 from loop.predictions import ModelRef
-from loop.promoting import CHAMPION, Swap
-from serve.release import swap, wait_until_served
+from loop.promoting import CHAMPION, Swap, not_put_back
+from serve.release import deploy, not_taken, require_deployed, wait_until_served
 from store.model_registry import open_model_registry
 from store.own_key import api_headers
 from store.settings import Settings
@@ -15,16 +17,48 @@ SWAP_SECONDS = 120.0
 
 
 def service_swap(settings: Settings, dashboard_url: str, api_url: str) -> Swap:
-    """How `loop.promoting` swaps a model in. If the new one does not serve, the service is told
-    to keep to the champion, also when a replica starts again."""
+    """How `loop.promoting` swaps a model in. It is in when every replica says so; if one does not
+    take it, all are told to keep to the champion, also those that start later, and are waited for.
+    """
 
     def swap_in(model: ModelRef) -> None:
         champion = open_model_registry(settings).find_alias(CHAMPION)
-        swap(settings, dashboard_url, model)
+        require_deployed(dashboard_url)
         try:
-            wait_until_served(api_url, model, SWAP_SECONDS, api_headers(settings))
-        except LoopError:
-            swap(settings, dashboard_url, champion)
+            put(model)
+        except BaseException as error:  # Ctrl-C too: nobody else would put the champion back
+            if champion == model:
+                raise
+            try:
+                put(champion)
+            except LoopError as second:
+                raise not_put_back(error, champion, second) from error
             raise
 
+    def put(model: ModelRef | None) -> None:
+        deploy(settings, dashboard_url, model)
+        wait_until_served(api_url, model, SWAP_SECONDS, api_headers(settings))
+
     return swap_in
+
+
+def trial(settings: Settings) -> Swap:
+    """Stands in for `service_swap` where nothing is up: loads a model as a replica does, and has it
+    detect, so that the next start does not meet one that cannot."""
+
+    registry = open_model_registry(settings)
+
+    def try_out(model: ModelRef) -> None:
+        # Seconds of imports, for the commands that need them.
+        from detector.base import smoke_test
+        from serve.loading import load_engine
+
+        try:
+            with closing(load_engine(settings, registry, model, measures=False)) as engine:
+                smoke_test(engine.detect)
+        except LoopError:
+            raise
+        except Exception as error:  # anything that weights and three libraries can raise
+            raise not_taken(f"{type(error).__name__}: {error}") from error
+
+    return try_out

@@ -7,8 +7,11 @@ from typing import Any
 from cluster.drift import told_drift
 from cluster.running import find_running
 from loop.cases import CaseState
+from loop.promotions import last_release
+from serve.release import what_serves
 from store.audit_log import open_audit_log
 from store.model_registry import open_model_registry
+from store.own_key import api_headers
 from store.settings import Settings
 from store.unit_of_work import open_units_of_work
 
@@ -20,6 +23,7 @@ def read_status(settings: Settings) -> dict[str, Any]:
     champion = open_model_registry(settings).find_alias("champion")
     with open_units_of_work(settings)() as uow:
         counts = uow.cases.counts()
+        release = last_release(uow.promotions.list())
         found: dict[str, Any] = {
             "running": up,
             "app": running.ui_url if running and up else None,
@@ -27,6 +31,10 @@ def read_status(settings: Settings) -> dict[str, Any]:
             "mlflow": running.mlflow_url if running and up else None,
             "champion": champion.version if champion else None,
             "drift": told_drift(settings, running.api_url) if running and up else None,
+            "serving": what_serves(running.api_url, api_headers(settings))
+            if running and up
+            else None,
+            "last_release": release.line if release else None,
             "images": uow.images.count(),
             "gold_images": len(uow.images.gold()),
             "waiting_first": counts.get(CaseState.FIRST, 0),

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from loop.access import Permission, require
-from loop.errors import Conflict, InvalidInput, LoopError, NotFound
+from loop.errors import Conflict, InvalidInput, LoopError, NotFound, Unavailable
 from loop.events import Actor, Event, Outcome, now
 from loop.ports import Aliases, UnitsOfWork
 from loop.predictions import ModelRef
-from loop.promotions import Promotion, PromotionState, Verdict
+from loop.promotions import ROLLED_BACK, Promotion, PromotionState, Verdict
 
 CHAMPION, CANDIDATE, PREVIOUS = "champion", "candidate", "previous"
 
-# Puts a model into the running service and returns when it serves; raises LoopError if it does
-# not. None in its place means that no service is running.
+# Puts a model into the running service and returns when every replica serves it; raises LoopError
+# if one does not, after it has put the champion back. None means that no service is running.
 Swap = Callable[[ModelRef], None]
+
+# What the registry shows of a version's last release, for whoever looks there and not here.
+RELEASE_TAG, RELEASE_REASON_TAG = "loop.release", "loop.release.reason"
+# As much of a reason as fits into a tag, whatever a library had to say.
+_LONGEST_TAG = 1000
 
 
 def approve(
@@ -59,7 +65,8 @@ def promote(
     swap: Swap | None,
 ) -> Promotion:
     """Make an approved candidate the champion: swap it into the running service, then move the
-    aliases. If the service does not take it, the old champion serves on and this is on record.
+    aliases. If either fails, the old champion serves on and keeps its alias, and the release is
+    FAILED, with the reason in the promotion's history, its event and the version's tags.
 
     Raises `Conflict` unless it is approved, and was compared with the champion of this moment.
     """
@@ -78,17 +85,17 @@ def promote(
         uow.record(_event("promotion.started", actor, ref, promotion, before, Outcome.INTENDED))
         uow.commit()
     try:
-        if swap is not None:
-            swap(ref)
-    except LoopError as error:
-        _end(units, promotion, PromotionState.FAILED, actor, ref, before, error.message)
+        _take_over(registry, ref, before, swap)
+    except BaseException as error:  # Ctrl-C too: what was intended on record needs its outcome
+        reason = _told(error)
+        _end(units, promotion, PromotionState.FAILED, actor, ref, before, reason)
+        _note_release(registry, ref, PromotionState.FAILED, reason)
         raise
-    registry.set_alias(CHAMPION, ref)
-    if before is not None and before != ref:
-        registry.set_alias(PREVIOUS, before)
+    ended = _end(units, promotion, PromotionState.PROMOTED, actor, ref, before, promotion.reason)
+    _note_release(registry, ref, PromotionState.PROMOTED, promotion.reason)
     if registry.find_alias(CANDIDATE) == ref:
         registry.delete_alias(CANDIDATE)
-    return _end(units, promotion, PromotionState.PROMOTED, actor, ref, before, promotion.reason)
+    return ended
 
 
 def roll_back(
@@ -115,15 +122,12 @@ def roll_back(
         units, "model.rollback_started", actor, previous, details, reason, Outcome.INTENDED
     )
     try:
-        if swap is not None:
-            swap(previous)
-    except LoopError as error:
-        details["error"] = error.message
+        _take_over(registry, previous, champion, swap)
+    except BaseException as error:
+        details["error"] = _told(error)
         record_model(units, "model.rolled_back", actor, previous, details, reason, Outcome.FAILED)
+        _note_release(registry, previous, PromotionState.FAILED, details["error"])
         raise
-    registry.set_alias(CHAMPION, previous)
-    if champion is not None:
-        registry.set_alias(PREVIOUS, champion)
     with units() as uow:
         ended = uow.promotions.find(champion.name, champion.version) if champion else None
         if ended is not None and ended.state is PromotionState.PROMOTED:
@@ -131,7 +135,51 @@ def roll_back(
             uow.promotions.update(note)
         uow.record(_model_event("model.rolled_back", actor, previous, details, reason))
         uow.commit()
+    _note_release(registry, previous, PromotionState.PROMOTED, reason)
+    if champion is not None:
+        _note_release(registry, champion, ROLLED_BACK, reason)
     return previous
+
+
+def _take_over(
+    registry: Aliases, ref: ModelRef, before: ModelRef | None, swap: Swap | None
+) -> None:
+    """Swap ``ref`` into service and make it the champion, or neither."""
+    if swap is not None:
+        swap(ref)
+    try:
+        if before is not None and before != ref:
+            registry.set_alias(PREVIOUS, before)
+        registry.set_alias(CHAMPION, ref)
+    except BaseException as error:
+        # What serves must be what the alias names: the next start goes by the alias.
+        if swap is not None and before is not None and before != ref:
+            try:
+                swap(before)
+            except LoopError as second:
+                raise not_put_back(error, before, second) from error
+        raise
+
+
+def not_put_back(error: BaseException, before: ModelRef | None, second: LoopError) -> Unavailable:
+    """For a release that failed with ``error``, where ``before`` does not serve again either."""
+    what = f"version {before.version}" if before else "no model"
+    return Unavailable(
+        f"{_told(error)} Going back to {what} was not confirmed: {second.message}",
+        hint="secondlook status shows what serves; secondlook down and up start with the champion.",
+    )
+
+
+def _told(error: BaseException) -> str:
+    if isinstance(error, LoopError):
+        return error.message
+    return f"{type(error).__name__}: {error}".rstrip(": ") + "."
+
+
+def _note_release(registry: Aliases, ref: ModelRef, state: str, reason: str) -> None:
+    # For whoever looks into MLflow. The record is the event: without the tags it is as true.
+    with suppress(LoopError):
+        registry.set_tags(ref, {RELEASE_TAG: str(state), RELEASE_REASON_TAG: reason[:_LONGEST_TAG]})
 
 
 def _decision_event(

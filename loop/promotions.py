@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -125,6 +125,15 @@ class Promotion:
         return tuple(step["by"] for step in self.history if step["state"] in steps)
 
     @property
+    def failure(self) -> Mapping[str, str] | None:
+        """The step with ``reason`` and ``at`` of the release that failed last; None once there is
+        another outcome."""
+        if self.state is not PromotionState.FAILED:
+            return None
+        failed = (step for step in reversed(self.history) if step["state"] == self.state)
+        return next(failed, None)
+
+    @property
     def approvals_missing(self) -> int:
         """How many more people must approve it; 0 once it is decided."""
         if self.state is not PromotionState.PROPOSED:
@@ -169,3 +178,30 @@ class Promotion:
         """The same promotion, with the note that the model before it was put back."""
         step = {"state": ROLLED_BACK, "by": by, "reason": reason, "at": at}
         return replace(self, history=(*self.history, step))
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What became of a version that was to go into service; ``at`` is RFC 3339."""
+
+    version: str
+    outcome: str
+    reason: str
+    at: str
+
+    @property
+    def line(self) -> str:
+        failed = self.outcome == PromotionState.FAILED
+        return f"version {self.version} {self.outcome}" + (f": {self.reason}" if failed else "")
+
+
+def last_release(promotions: Iterable[Promotion]) -> Release | None:
+    """The newest of those that were promoted, failed or rolled back; None before the first."""
+    outcomes = (PromotionState.PROMOTED, PromotionState.FAILED, ROLLED_BACK)
+    releases = [
+        Release(each.candidate.version, step["state"].replace("_", " "), step["reason"], step["at"])
+        for each in promotions
+        for step in each.history
+        if step["state"] in outcomes
+    ]
+    return max(releases, key=lambda release: release.at, default=None)

@@ -24,6 +24,7 @@ from serve.keys import ClosedGate, Gate
 from serve.metrics import CONTENT_TYPE
 from serve.middleware import RequestMiddleware
 from serve.model_slot import no_model
+from serve.request_log import note
 from serve.service import Detected, DetectionService
 from serve.uploads import Upload, read_upload
 from store.image_codec import DecodedImage, Limits, SanitisedImage, decode, sanitise
@@ -212,6 +213,7 @@ class _Routes:
         self._metrics.stage("decode", upload.ended - upload.begun)
         self._metrics.stage("detect", answered - upload.ended)
         self._metrics.detected(detected)
+        note(model=detected.model.version, detections=len(detected.detections))
         return upload.image, detected
 
 

@@ -33,9 +33,10 @@ from serve.replica import Replica
 from serve.service import ServiceStatus
 from store.image_codec import Limits
 from store.image_files import open_image_store
+from store.logs import configure_logs
 from store.model_registry import open_model_registry
 from store.pseudonyms import open_subject_pseudonyms
-from store.settings import Settings, load_settings
+from store.settings import load_settings
 from store.unit_of_work import open_units_of_work
 
 # Serve counts requests, we count images, and ours is the count that sends clients away: nothing
@@ -95,7 +96,7 @@ class DetectorReplica:
     def __init__(self) -> None:
         settings = load_settings()
         self._settings = settings
-        _log_from(settings)
+        configure_logs(settings.log_level)
         one_write.install()  # Serve starts its server in this process when this is done
         self._slot = ModelSlot(self._load)
         self._replica = Replica(
@@ -192,16 +193,4 @@ def _not_all_there() -> Unavailable:
     return Unavailable(
         "Not every replica answers.",
         hint="One that crashed is started again; secondlook status shows what runs.",
-    )
-
-
-def _log_from(settings: Settings) -> None:
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(settings.log_level.lower()),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
     )

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from loop.errors import LoopError
+from serve import request_log
 from serve.middleware import internal_error
 from serve.schemas import ErrorBody, error_body
 
@@ -71,9 +72,9 @@ async def _loop_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, LoopError)  # noqa: S101 (registered for nothing else)
     if error.http_status >= 500 and error.http_status not in SHOWN:
         # Ours to mend, and its message may name paths that are not for clients.
-        request_id = request.state.request_id
-        _log.error("request.failed", request_id=request_id, error=error.as_dict(), exc_info=error)
-        return internal_error(request_id)
+        _log.error("request.failed", error=error.as_dict(), exc_info=error)
+        return internal_error(request.state.request_id)
+    request_log.note(error=error.detail_code)
     return JSONResponse({"error": error.as_dict()}, error.http_status, retry_after(error))
 
 
@@ -98,6 +99,7 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
         )
     else:
         body = error_body("http_error", str(error.detail), _ROUTES)
+    request_log.note(error=body["error"]["code"])
     return JSONResponse(body, error.status_code, error.headers)
 
 
@@ -105,5 +107,6 @@ async def _validation_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
+    request_log.note(error="validation")
     body = error_body("validation", f"{where}: {first['msg']}.", "See /docs.")
     return JSONResponse(body, 422)

@@ -13,6 +13,7 @@ from starlette.types import Scope as Connection
 
 from loop.api_keys import Scope
 from loop.errors import InvalidKey, LoopError, NotAllowed
+from serve import request_log
 from serve.errors import SHOWN, documented_errors, retry_after
 from serve.keys import Gate
 from serve.schemas import error_body
@@ -43,23 +44,29 @@ class KeyMiddleware:
         self._gate = gate
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or scope.get("path") in OPEN_PATHS:
+        path = scope.get("path", "")
+        if path in SCOPES or path in OPEN_PATHS:
+            request_log.note(route=path)
+        if scope["type"] == "lifespan" or path in OPEN_PATHS:
             await self._app(scope, receive, send)
             return
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
         connection = HTTPConnection(scope)
-        needed = SCOPES.get(scope["path"])
+        needed = SCOPES.get(path)
         try:
             actor = await self._gate.admit(connection, needed)
         except LoopError as error:
             if error.http_status >= 500 and error.http_status not in SHOWN:
                 raise
+            request_log.note(error=error.detail_code)
             await _refusal(error, connection, needed)(scope, receive, send)
             return
+        request_log.note(key=actor.pseudonym)
         if needed is None:
-            await _not_there(scope["path"])(scope, receive, send)
+            request_log.note(error="not_found")
+            await _not_there(path)(scope, receive, send)
             return
         scope.setdefault("state", {})["actor"] = actor
         await self._app(scope, receive, send)

@@ -1,8 +1,7 @@
-"""Around every request: its id, its measurements, and the last net for errors."""
+"""Around every request: its id, its measurements, its line in the log, the last net for errors."""
 
 from __future__ import annotations
 
-import re
 import time
 
 import structlog
@@ -11,21 +10,18 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from loop.events import new_id
+from serve import request_log
 from serve.metrics import Metrics
+from serve.request_ids import REQUEST_ID_HEADER, accepted_request_id
 from serve.schemas import error_body
 
 _log = structlog.get_logger(__name__)
 
-# It goes into logs and audit events, so nothing but what ids are made of.
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
-REQUEST_ID_HEADER = "x-request-id"
-
 
 class RequestMiddleware:
-    """Puts ``request_id`` into the request's state, counts and times, and turns what nobody
+    """Puts ``request_id`` into the request's state, counts, times and logs, and turns what nobody
     caught into a 500 without a stack trace in it. ``sets_header`` is False where the server in
-    front puts X-Request-Id on the answer, as Ray Serve's proxy does."""
+    front puts X-Request-Id on the answer, as Ray Serve does (`serve.request_ids`)."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, sets_header: bool) -> None:
         self._app = app
@@ -38,8 +34,15 @@ class RequestMiddleware:
             return
         request_id = accepted_request_id(Headers(scope=scope).get(REQUEST_ID_HEADER, ""))
         scope.setdefault("state", {})["request_id"] = request_id
+        request_log.begin(request_id)
         begun = time.perf_counter()
-        code = 0
+        code = bytes_in = 0
+
+        async def receive_on() -> Message:
+            nonlocal bytes_in
+            message = await receive()
+            bytes_in += len(message.get("body", b""))
+            return message
 
         async def send_on(message: Message) -> None:
             nonlocal code
@@ -50,25 +53,24 @@ class RequestMiddleware:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_on)
+            await self._app(scope, receive_on, send_on)
         except ClientDisconnect:
             code = code or 499  # as nginx counts it: there is nobody left to answer
+            request_log.note(error="client_left")
         except Exception:
-            _log.exception("request.failed", request_id=request_id, path=scope["path"])
+            _log.exception("request.failed")
             if code:
                 raise  # the answer has begun; cutting it off is all that is left
             await internal_error(request_id)(scope, receive, send_on)
         finally:
+            seconds = time.perf_counter() - begun
             route = getattr(scope.get("route"), "path", "unknown")
-            self._metrics.request(route, scope["method"], code, time.perf_counter() - begun)
-
-
-def accepted_request_id(sent: str) -> str:
-    """The id the client sent if it is one, else a new one."""
-    return sent if _REQUEST_ID.fullmatch(sent) else new_id()
+            self._metrics.request(route, scope["method"], code, seconds)
+            request_log.end(scope["method"], scope["path"], code, seconds, bytes_in)
 
 
 def internal_error(request_id: str) -> JSONResponse:
+    request_log.note(error="internal")
     body = error_body(
         "internal",
         "Something went wrong on our side.",

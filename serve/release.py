@@ -26,6 +26,8 @@ _CALL_SECONDS = 30.0
 # The first call starts Serve: more than half a minute on two cores that are busy (measured).
 _PUT_SECONDS = 180.0
 _POLL_SECONDS = 0.1
+# For who only wants to have a look.
+_GLANCE_SECONDS = 5.0
 # Starting Serve and replicas that import torch and load a model, on a machine that is busy.
 _DEPLOY_SECONDS = 300.0
 # On top of what a detection may take, for storing it: no client waits for ever behind a replica.
@@ -48,10 +50,15 @@ def swap(settings: Settings, dashboard_url: str, model: ModelRef | None) -> None
 
     Returns when the replicas know of it. Raises `Unavailable`, also when nothing is deployed.
     """
+    require_deployed(dashboard_url)
+    deploy(settings, dashboard_url, model)
+
+
+def require_deployed(dashboard_url: str) -> None:
+    """Raises `Unavailable` when there is no application to swap a model into."""
     with _client(dashboard_url) as client:
         if _application(client) is None:
             raise Unavailable("Nothing is being served.", hint="Start it: secondlook up.")
-    deploy(settings, dashboard_url, model)
 
 
 def wait_until_served(
@@ -75,10 +82,7 @@ def wait_until_served(
                 if status["model"] == wanted and not status["loading"]:
                     return
                 if status["error"]:
-                    raise Unavailable(
-                        f"The model was not taken into service: {status['error']}",
-                        hint="What served before serves on. Promote another version.",
-                    )
+                    raise not_taken(status["error"])
             seen = f"The API last said: {status}." if status else seen
             if time.monotonic() > deadline:
                 raise Unavailable(
@@ -86,6 +90,33 @@ def wait_until_served(
                     hint="See the log of the replicas, or wait longer.",
                 )
             time.sleep(_POLL_SECONDS)
+
+
+def what_serves(api_url: str, headers: dict[str, str] | None = None) -> str:
+    """In words, for people: the version that all replicas serve, and what became of another one
+    that was asked for. ``headers`` as in `wait_until_served`."""
+    try:
+        with httpx.Client(
+            base_url=api_url, timeout=_GLANCE_SECONDS, trust_env=False, headers=headers
+        ) as client:
+            state = _model_state(client)
+    except Unavailable as error:
+        return error.message
+    if state is None:
+        return "the API does not say"
+    serves = f"version {state['model']['version']}" if state["model"] else "no model"
+    if state["wanted"] == state["model"] or not state["wanted"]:
+        return serves
+    became = "loading" if state["loading"] else state["error"] or "not taken"
+    return f"{serves} (version {state['wanted']['version']}: {became})"
+
+
+def not_taken(why: str) -> Unavailable:
+    return Unavailable(
+        f"The model was not taken into service: {why}",
+        hint="What served before serves on. Once the cause is mended, promote it again, or promote "
+        "another version: secondlook models list.",
+    )
 
 
 def _document(settings: Settings, model: ModelRef | None) -> dict[str, Any]:

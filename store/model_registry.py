@@ -160,12 +160,7 @@ class ModelRegistry:
         version = self._get_version(ref.version)
         signed, made = self._files.sign(ref, version)
         if made:
-            for name, value in signature_tags(signed).items():
-                self._tracking.call(
-                    lambda name=name, value=value: self._client.set_model_version_tag(  # type: ignore[misc]
-                        self.name, ref.version, name, value
-                    )
-                )
+            self.set_tags(ref, signature_tags(signed))
         return signed, made
 
     def verify(self, ref: ModelRef, key: VerifyKey | None = None) -> Signed:
@@ -205,6 +200,14 @@ class ModelRegistry:
         if alias in self._aliases():
             self._tracking.call(
                 lambda: self._client.delete_registered_model_alias(self.name, alias)
+            )
+
+    def set_tags(self, ref: ModelRef, tags: Mapping[str, str]) -> None:
+        for name, value in tags.items():
+            self._tracking.call(
+                lambda name=name, value=value: self._client.set_model_version_tag(  # type: ignore[misc]
+                    self.name, ref.version, name, value
+                )
             )
 
     def versions(self) -> list[ModelVersion]:

@@ -23,6 +23,8 @@ from loop.events import Role
 from loop.gate_settings import GateSettings
 from loop.sessions import SignInSettings
 
+_LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
 
 class Settings(BaseSettings):
     """Every setting is ``SECONDLOOK_<NAME>`` in the environment, but for those of other tools."""
@@ -143,6 +145,7 @@ class Settings(BaseSettings):
 
     # Who acts when the command line does: a pseudonym, never a name.
     actor: str = "operator"
+    # INFO: a line a request. WARNING: only of those that are refused or fail. ERROR: only failures.
     log_level: Annotated[str, NoDecode] = "INFO"
 
     @field_validator("home")
@@ -172,6 +175,13 @@ class Settings(BaseSettings):
         if 0 < images < MIN_IMAGES:
             raise ValueError(f"fewer than {MIN_IMAGES} differ by chance; 0 compares none")
         return images
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, level: str) -> str:
+        if level.upper() not in _LOG_LEVELS:
+            raise ValueError(f"there is no level {level!r}; there are {', '.join(_LOG_LEVELS)}")
+        return level.upper()
 
     @field_validator("oidc_default_role", mode="before")
     @classmethod

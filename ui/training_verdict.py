@@ -97,6 +97,8 @@ def _stands(promotion: Promotion, viewer: str) -> str:
         for step in promotion.history
         if step["state"] in (APPROVED_BY_ONE, PromotionState.APPROVED)
     ]
+    if promotion.failure is not None:
+        words.append(f"What was reported: {promotion.failure['reason']}")
     if promotion.decided_by and promotion.state is PromotionState.REFUSED:
         words.append(f"Refused by {who(promotion.decided_by, viewer)}: “{promotion.reason}”")
     return " ".join([state, *words])

@@ -14,6 +14,7 @@ from cluster.commands.gate_tables import show_check, show_gate
 from cluster.console import out, print_json, print_table, progress, when
 from cluster.context import JsonOption, engineer, running_swap, settings_of, settings_to_read
 from cluster.drift import drift_reference
+from cluster.service import trial
 from detector.formats import INT8, ExportFormat
 from loop import promoting
 from loop.errors import InvalidInput, NotFound
@@ -79,6 +80,10 @@ def list_versions(context: typer.Context, json: JsonOption = False) -> None:
             for promotion in [promotions.get(version.ref.version)]
         ],
     )
+    for promotion in promotions.values():
+        if promotion.failure is not None:
+            version, why = promotion.candidate.version, promotion.failure["reason"]
+            out.print(f"The release of version {version} failed: {why}", markup=False)
 
 
 @group.command()
@@ -255,18 +260,22 @@ def promote(
     by: ByOption = "",
     json: JsonOption = False,
 ) -> None:
-    """Make an approved version the champion, and swap it into what is running here."""
+    """Make an approved version the champion, and swap it into what is running here.
+
+    If a replica does not take it, all go back to the champion; the version is then marked failed.
+    """
     settings = settings_of(context)
     registry = open_model_registry(settings)
     ref = registry.resolve(version)
     swap = running_swap(settings)
-    promotion = promoting.promote(
-        open_units_of_work(settings),
-        registry,
-        ref,
-        actor=Actor(by or settings.actor, Role.ENGINEER),
-        swap=swap,
-    )
+    with progress("Taking it into service" if swap else "Loading it, to see that it detects"):
+        promotion = promoting.promote(
+            open_units_of_work(settings),
+            registry,
+            ref,
+            actor=Actor(by or settings.actor, Role.ENGINEER),
+            swap=swap or trial(settings),
+        )
     if json:
         print_json(_promotion_dict(promotion))
         return
@@ -289,7 +298,7 @@ def rollback(
         open_model_registry(settings),
         actor=Actor(by or settings.actor, Role.ENGINEER),
         reason=reason,
-        swap=running_swap(settings),
+        swap=running_swap(settings) or trial(settings),
     )
     if json:
         print_json(ref.as_dict())
@@ -353,6 +362,7 @@ def _promotion_dict(promotion: Promotion | None) -> dict[str, Any] | None:
     return {
         "id": promotion.id,
         "state": promotion.state.value,
+        "failure": dict(promotion.failure) if promotion.failure else None,
         "verdict": decision.verdict.value,
         "reasons": list(decision.reasons),
         "gate": decision.gate.as_dict() if decision.gate else None,

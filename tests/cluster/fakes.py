@@ -24,6 +24,7 @@ class FakeRegistry:
     def __init__(self, **aliases: ModelRef) -> None:
         self.aliases = dict(aliases)
         self.registered: list[Path] = []
+        self.tags: dict[str, dict[str, str]] = {}
 
     def register(
         self,
@@ -54,6 +55,9 @@ class FakeRegistry:
         if alias not in self.aliases:
             raise NotFound(alias)
         del self.aliases[alias]
+
+    def set_tags(self, ref: ModelRef, tags: Mapping[str, str]) -> None:
+        self.tags.setdefault(ref.version, {}).update(tags)
 
 
 class FakeService:

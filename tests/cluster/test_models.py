@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from cluster import registering
+from cluster import registering, status
 from loop import promoting
 from loop.errors import Conflict, InvalidInput, NotFound, Unavailable
 from loop.events import Actor, Event, Outcome, Role, new_id, now
 from loop.ports import UnitsOfWork
-from loop.promotions import PromotionState, Verdict
+from loop.predictions import ModelRef
+from loop.promotions import Promotion, PromotionState, Verdict, last_release
 from store.audit_log import open_audit_log
 from store.settings import Settings
 from store.unit_of_work import open_units_of_work
@@ -140,6 +141,83 @@ def test_a_model_that_does_not_load_leaves_everything_as_it_was_and_is_on_record
     assert promotion.state is PromotionState.FAILED
 
 
+def test_why_a_release_failed_stands_in_its_history_its_event_and_its_tags(
+    settings: Settings, units: UnitsOfWork
+) -> None:
+    registry = FakeRegistry(champion=model("1"), candidate=model("2"))
+    approved(units, "2")
+    service = FakeService(model("1"), refuses=frozenset({"2"}))
+    with pytest.raises(Unavailable):
+        promote(units, registry, "2", service)
+    why = "The model does not load."
+    failed = found(units, "2")
+    assert failed.failure is not None
+    assert failed.failure["reason"] == why
+    assert open_audit_log(settings).tail(1)[0].event.reason == why
+    assert registry.tags["2"] == {"loop.release": "failed", "loop.release.reason": why}
+    release = last_release([failed])
+    assert release is not None
+    assert release.line == f"version 2 failed: {why}"
+    promote(units, registry, "2", FakeService(model("1")))
+    assert found(units, "2").failure is None
+    assert registry.tags["2"]["loop.release"] == "promoted"
+
+
+def test_a_release_that_is_interrupted_has_failed(settings: Settings, units: UnitsOfWork) -> None:
+    registry = FakeRegistry(champion=model("1"), candidate=model("2"))
+    approved(units, "2")
+
+    def interrupted(ref: ModelRef) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        promoting.promote(units, registry, model("2"), actor=ENGINEER, swap=interrupted)
+    assert registry.aliases["champion"] == model("1")
+    assert events(settings)[-1] == ("promotion.ended", Outcome.FAILED)
+    assert found(units, "2").state is PromotionState.FAILED
+
+
+def test_what_cannot_become_the_champion_does_not_stay_in_service(units: UnitsOfWork) -> None:
+    class NoChampion(FakeRegistry):
+        def set_alias(self, alias: str, ref: ModelRef) -> None:
+            raise Unavailable("MLflow does not answer.")
+
+    registry = NoChampion(champion=model("1"), candidate=model("2"))
+    service = FakeService(model("1"))
+    approved(units, "2")
+    with pytest.raises(Unavailable, match="MLflow does not answer"):
+        promote(units, registry, "2", service)
+    assert service.serving == model("1")
+    assert found(units, "2").state is PromotionState.FAILED
+
+
+def test_who_cannot_go_back_either_is_told_both(units: UnitsOfWork) -> None:
+    class NoChampion(FakeRegistry):
+        def set_alias(self, alias: str, ref: ModelRef) -> None:
+            raise Unavailable("MLflow does not answer.")
+
+    registry = NoChampion(champion=model("1"), candidate=model("2"))
+    approved(units, "2")
+    with pytest.raises(Unavailable, match=r"MLflow does not answer\. Going back to version 1"):
+        promote(units, registry, "2", FakeService(model("1"), refuses=frozenset({"1"})))
+
+
+def approved(units: UnitsOfWork, version: str) -> None:
+    propose(units, version, "1")
+    promoting.approve(units, model(version), actor=ENGINEER, reason="better")
+
+
+def promote(units: UnitsOfWork, registry: FakeRegistry, version: str, service: FakeService) -> None:
+    promoting.promote(units, registry, model(version), actor=ENGINEER, swap=service.swap)
+
+
+def found(units: UnitsOfWork, version: str) -> Promotion:
+    with units() as uow:
+        promotion = uow.promotions.find("detector", version)
+    assert promotion is not None
+    return promotion
+
+
 def test_a_failed_promotion_can_be_tried_again(units: UnitsOfWork) -> None:
     registry = FakeRegistry(champion=model("1"), candidate=model("2"))
     propose(units, "2", "1")
@@ -253,6 +331,35 @@ def test_rolling_back_swaps_champion_and_previous(settings: Settings, units: Uni
     assert service.serving == model("1")
     assert registry.aliases == {"champion": model("1"), "previous": model("2")}
     assert events(settings)[-1] == ("model.rolled_back", Outcome.DONE)
+
+
+def test_a_roll_back_that_the_service_does_not_take_changes_nothing_and_is_on_record(
+    settings: Settings, units: UnitsOfWork
+) -> None:
+    registry = FakeRegistry(champion=model("2"), previous=model("1"))
+    service = FakeService(model("2"), refuses=frozenset({"1"}))
+    with pytest.raises(Unavailable):
+        promoting.roll_back(units, registry, actor=ENGINEER, reason="bad", swap=service.swap)
+    assert service.serving == model("2")
+    assert registry.aliases == {"champion": model("2"), "previous": model("1")}
+    event = open_audit_log(settings).tail(1)[0].event
+    assert (event.type, event.outcome) == ("model.rolled_back", Outcome.FAILED)
+    assert event.details["error"] == "The model does not load."
+    assert registry.tags["1"]["loop.release"] == "failed"
+
+
+def test_the_status_shows_the_last_release(
+    settings: Settings, units: UnitsOfWork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = FakeRegistry(champion=model("1"), candidate=model("2"))
+    monkeypatch.setattr(status, "open_model_registry", lambda settings: registry)
+    assert status.read_status(settings)["last_release"] is None
+    approved(units, "2")
+    with pytest.raises(Unavailable):
+        promote(units, registry, "2", FakeService(model("1"), refuses=frozenset({"2"})))
+    found = status.read_status(settings)
+    assert found["last_release"] == "version 2 failed: The model does not load."
+    assert found["champion"] == "1"
 
 
 def test_a_roll_back_stands_in_the_history_of_the_promotion_it_undoes(

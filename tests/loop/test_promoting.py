@@ -25,6 +25,9 @@ class NoAliases:
     def delete_alias(self, alias: str) -> None:
         raise AssertionError(alias)
 
+    def set_tags(self, ref: ModelRef, tags: object) -> None:
+        raise AssertionError(ref)
+
 
 @pytest.mark.parametrize("role", [role for role in Role if role is not Role.ENGINEER])
 @pytest.mark.parametrize(

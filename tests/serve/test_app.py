@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -19,16 +20,22 @@ import httpx
 import psutil
 import pytest
 
+from cluster.local_ray import ray_environment
+from cluster.service import service_swap
 from loop.api_keys import Scope
 from loop.drift import MIN_DETECTIONS, Reference, profile_of
 from loop.errors import Unavailable
-from loop.events import Actor, Role
+from loop.events import Actor, Event, Outcome, Role
 from loop.managing_keys import ManageApiKeys
 from loop.predictions import ModelRef
-from serve.haproxy import proxy_environment
+from loop.promoting import CHAMPION, RELEASE_REASON_TAG, RELEASE_TAG, approve, promote
+from loop.promotions import PromotionState
 from serve.release import deploy, swap, wait_until_served
+from store.audit_log import open_audit_log
+from store.model_registry import open_model_registry
 from store.settings import Settings, load_settings
 from store.unit_of_work import open_units_of_work
+from tests.cluster.fakes import proposal
 from tests.detector.checkpoints import NAMES, write_checkpoint
 from tests.serve.conftest import picture
 
@@ -47,6 +54,9 @@ class Cluster:
     two: ModelRef
     broken: ModelRef
     sockets: Path
+    truncated: ModelRef
+    wrongly_signed: ModelRef
+    logs: Path
 
     @property
     def api(self) -> str:
@@ -78,9 +88,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         environment.setenv("SECONDLOOK_REPLICAS", "2")
         settings = load_settings(home)
         sockets = Path(resources.enter_context(TemporaryDirectory()))
-        for name, value in proxy_environment(settings, sockets).items():
+        for name, value in ray_environment(settings, sockets).items():
             environment.setenv(name, value)
-        models = register_models(settings, home)
+        one, two, broken = register_models(settings, home)
+        truncated, wrongly_signed = spoil(settings, home)
         context = ray.init(
             address="local",
             num_cpus=2,
@@ -92,9 +103,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         )
         try:
             dashboard = f"http://{context.dashboard_url}"
-            deploy(settings, dashboard, models[0])
-            wait_until_served(settings.api_url, models[0], 240)
-            yield Cluster(settings, dashboard, *models, sockets)
+            deploy(settings, dashboard, one)
+            wait_until_served(settings.api_url, one, 240)
+            logs = Path(ray._private.worker._global_node.get_logs_dir_path())
+            yield Cluster(
+                settings, dashboard, one, two, broken, sockets, truncated, wrongly_signed, logs
+            )
         finally:
             ray.shutdown()
 
@@ -119,6 +133,34 @@ def register_models(settings: Settings, folder: Path) -> tuple[ModelRef, ModelRe
     profile = profile_of([([0], [0.5])] * MIN_DETECTIONS, NAMES, settings.min_confidence)
     keep_reference(open_tracking(settings), registry, Reference(refs[0], "a" * 64, profile))
     return refs[0], refs[1], refs[2]
+
+
+def spoil(settings: Settings, folder: Path) -> tuple[ModelRef, ModelRef]:
+    """The first model twice more: with half of its weights, and signed by a stranger, who has put
+    the signature on record as well."""
+    from loop.classes import ClassList
+    from store.model_files import signature_tags
+    from store.model_folder import WEIGHTS
+    from store.model_keys import ModelKeys
+    from store.model_registry import open_model_registry
+    from store.model_signature import SIGNATURE, file_digests, read_signature, sign
+
+    registry = open_model_registry(settings)
+    classes = ClassList(NAMES)
+    refs, places = [], []
+    for _ in range(2):
+        ref = registry.register(folder / "0.pt", classes=classes, run_id=None, tags={})
+        run = registry._tracking.run(registry.run_of(ref))
+        refs.append(ref)
+        places.append(Path(run.artifact_uri.removeprefix("file://")) / "model")
+    weights = places[0] / WEIGHTS
+    os.truncate(weights, weights.stat().st_size // 2)
+    stranger = ModelKeys(folder / "stranger").signing_key()
+    content = sign(settings.model_name, file_digests("it", places[1]), stranger)
+    (places[1] / SIGNATURE).write_bytes(content)
+    trusted = {stranger.public.fingerprint: stranger.public}
+    registry.set_tags(refs[1], signature_tags(read_signature("it", content, trusted)))
+    return refs[0], refs[1]
 
 
 @contextmanager
@@ -240,6 +282,52 @@ def test_a_broken_model_is_reported_and_the_old_one_serves_on(cluster: Cluster) 
     cluster.swap(cluster.two)  # and it is no dead end
 
 
+@pytest.mark.parametrize(
+    ("which", "why"),
+    [
+        ("broken", "cannot be loaded"),
+        ("truncated", "digest"),
+        ("wrongly_signed", "not trusted"),
+    ],
+)
+def test_a_release_that_fails_is_on_record_and_the_old_one_serves_on_everywhere(
+    cluster: Cluster, which: str, why: str
+) -> None:
+    ref: ModelRef = getattr(cluster, which)
+    settings, engineer = cluster.settings, Actor("engineer-1", Role.ENGINEER)
+    units, registry = open_units_of_work(settings), open_model_registry(settings)
+    cluster.swap(cluster.one)
+    registry.set_alias(CHAMPION, cluster.one)
+    with units() as uow:
+        uow.promotions.add(proposal(ref, cluster.one))
+        uow.record(Event("gate.decided", Actor("gate", Role.SYSTEM), {}))
+        uow.commit()
+    approve(units, ref, actor=engineer, reason="looks better")
+    before = replicas(cluster)
+    swap_in = service_swap(settings, cluster.dashboard, cluster.api)
+    with trickle(cluster.api) as seen:
+        with pytest.raises(Unavailable, match=why):
+            promote(units, registry, ref, actor=engineer, swap=swap_in)
+        answered(seen, 10)
+    assert set(seen) == {(200, cluster.one.version)}
+    # Every replica, and those that start later: what is wanted is the old one again.
+    state = httpx.get(f"{cluster.api}/v1/model").json()
+    old = cluster.one.as_dict()
+    assert (state["model"], state["wanted"], state["error"]) == (old, old, None)
+    assert replicas(cluster) == before
+    assert registry.find_alias(CHAMPION) == cluster.one
+    found = next(each for each in registry.versions() if each.ref == ref)
+    assert found.tags[RELEASE_TAG] == PromotionState.FAILED
+    with units() as uow:
+        promotion = uow.promotions.find(ref.name, ref.version)
+    assert promotion is not None
+    assert promotion.failure is not None
+    event = open_audit_log(settings).tail(1)[0].event
+    assert (event.type, event.outcome) == ("promotion.ended", Outcome.FAILED)
+    for reason in (promotion.failure["reason"], event.reason, found.tags[RELEASE_REASON_TAG]):
+        assert why in reason
+
+
 def test_every_replica_is_in_the_metrics(cluster: Cluster) -> None:
     cluster.swap(cluster.one)
     text = httpx.get(f"{cluster.api}/metrics", timeout=30).text
@@ -289,10 +377,15 @@ def test_replicas_come_and_go_with_the_requests_and_fail_none(cluster: Cluster) 
 def test_nothing_of_the_proxy_listens_beyond_this_machine(cluster: Cluster) -> None:
     proxies = [process for process in psutil.process_iter() if _is_proxy_of(process, cluster)]
     assert proxies
-    for process in proxies:
-        listening = [each for each in process.net_connections() if each.status == "LISTEN"]
-        assert {each.laddr.ip for each in listening} <= {"127.0.0.1"}
-        assert cluster.settings.api_port in {each.laddr.port for each in listening}
+    # Of all of them: one that has handed over to its successor listens no more.
+    listening = [
+        each.laddr
+        for process in proxies
+        for each in process.net_connections()
+        if each.status == "LISTEN"
+    ]
+    assert {each.ip for each in listening} == {"127.0.0.1"}
+    assert cluster.settings.api_port in {each.port for each in listening}
 
 
 def test_without_a_model_it_says_so(cluster: Cluster) -> None:
@@ -305,6 +398,8 @@ def test_without_a_model_it_says_so(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/detect", "/v1/images"])
 def test_bad_uploads_get_the_same_errors_through_the_proxy(cluster: Cluster, path: str) -> None:
+    cluster.swap(cluster.one)  # without a model nobody looks at what is sent
+
     def endless() -> Iterator[bytes]:
         for _ in range(cluster.settings.max_image_bytes // 2**20 + 8):
             yield b"\xff" * 2**20
@@ -352,9 +447,41 @@ def test_behind_a_proxy_only_a_key_comes_in(cluster: Cluster) -> None:
     assert all(int(each.headers["retry-after"]) > 0 for each in refused)
 
 
-def test_a_request_id_is_given_back_once(cluster: Cluster) -> None:
-    response = httpx.get(f"{cluster.api}/healthz", headers={"x-request-id": "mine-1"})
-    assert response.headers["x-request-id"] == "mine-1"
+@pytest.mark.parametrize("sent", ["mine-1", None, "what is (this)?"])
+def test_the_id_of_a_request_is_the_same_in_answer_event_and_log(
+    cluster: Cluster, sent: str | None
+) -> None:
+    """Also where a client sent none, or what is none: Ray's proxy then must not give it back."""
+    cluster.swap(cluster.one)
+    headers = JPEG | ({"x-request-id": sent} if sent else {})
+    body = picture(90, 60, seed=100 + len(sent or ""))  # no other test has queued it
+    answer = httpx.post(f"{cluster.api}/v1/images", content=body, headers=headers, timeout=30)
+    assert answer.status_code == 200
+    (request_id,) = answer.headers.get_list("x-request-id")
+    assert (request_id == sent) == (sent == "mine-1")
+    assert "(" not in request_id
+    events = [entry.event for entry in open_audit_log(cluster.settings).tail(50)]
+    (queued,) = [event for event in events if event.request_id == request_id]
+    assert queued.subject["review_id"] == answer.json()["review_id"]
+    (line,) = logged(cluster, request_id)
+    assert (line["event"], line["route"], line["status"]) == ("request", "/v1/images", 200)
+    assert (line["key"], line["model"]) == ("api", cluster.one.version)
+    assert line["bytes_in"] == len(body)
+    assert line["detections"] == len(answer.json()["detections"])
+
+
+def logged(cluster: Cluster, request_id: str) -> list[dict[str, Any]]:
+    """The lines of the replicas' logs with this id, when there are some."""
+    deadline = time.monotonic() + 30
+    found: list[dict[str, Any]] = []
+    while not found and time.monotonic() < deadline:
+        found = [
+            json.loads(line)
+            for log in cluster.logs.glob("worker-*.out")
+            for line in log.read_text(errors="replace").splitlines()
+            if f'"{request_id}"' in line
+        ]
+    return found
 
 
 def test_a_dashboard_that_is_not_there_is_reported_with_a_hint(cluster: Cluster) -> None:

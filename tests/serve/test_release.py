@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from loop.errors import Unavailable
-from serve.release import APP_NAME, deploy, swap, wait_until_served
+from serve.release import APP_NAME, deploy, swap, wait_until_served, what_serves
 from store.settings import Settings, load_settings
 from tests.serve.fakes import model_ref
 
@@ -197,3 +197,29 @@ def test_whose_key_is_not_accepted_does_not_wait(serving: Serving) -> None:
     with pytest.raises(Unavailable, match="another API key"):
         wait_until_served(api.url, TWO, 30, {"authorization": "Bearer sl_old"})
     assert api.tokens == {"Bearer sl_old"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (state(model=ONE.as_dict(), wanted=ONE.as_dict()), "version 1"),
+        (state(), "no model"),
+        (
+            state(model=ONE.as_dict(), wanted=TWO.as_dict(), loading=True),
+            "version 1 (version 2: loading)",
+        ),
+        (
+            state(model=ONE.as_dict(), wanted=TWO.as_dict(), error="no checkpoint"),
+            "version 1 (version 2: no checkpoint)",
+        ),
+        ((503, {"error": {}}), "the API does not say"),
+        (
+            (401, {"error": {}}),
+            "The API does not say which model serves: it wants another API key.",
+        ),
+    ],
+)
+def test_what_serves_is_said_in_words(
+    serving: Serving, answer: tuple[int, Any], words: str
+) -> None:
+    assert what_serves(serving([answer]).url) == words

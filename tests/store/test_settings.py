@@ -73,3 +73,13 @@ def test_each_machine_has_a_cache_of_its_own(
     assert one.export_cache != before[1]
     monkeypatch.setenv("SECONDLOOK_MACHINE_CACHE", "here")
     assert load_settings(tmp_path).own_cache == Path("here").absolute()
+
+
+def test_the_level_of_the_log_is_one_that_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECONDLOOK_LOG_LEVEL", "warning")
+    assert load_settings(tmp_path).log_level == "WARNING"
+    monkeypatch.setenv("SECONDLOOK_LOG_LEVEL", "chatty")
+    with pytest.raises(Misconfigured, match="chatty"):
+        load_settings(tmp_path)

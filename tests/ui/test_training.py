@@ -423,6 +423,7 @@ class TestDecide:
         registry = self.registry()
         *_, shown = self.section(made, registry, Service("2")).promote(ENGINEER, "2")
         assert "The model &lt;does&gt; not load." in shown[1]
+        assert "What was reported: The model &lt;does&gt; not load." in shown[2]
         assert registry.aliases["champion"] == model("1")
         assert made.events[-1].outcome is Outcome.FAILED
         assert enabled(*shown[-4:]) == [False, False, True, False]

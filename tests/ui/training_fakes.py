@@ -155,6 +155,7 @@ class FakeRegistry:
     def __init__(self, *versions: str, **aliases: str) -> None:
         self.known = list(versions)
         self.aliases = {alias: model(version) for alias, version in aliases.items()}
+        self.tags: dict[str, dict[str, str]] = {}
 
     def versions(self) -> list[ModelVersion]:
         return [
@@ -179,6 +180,9 @@ class FakeRegistry:
 
     def delete_alias(self, alias: str) -> None:
         del self.aliases[alias]
+
+    def set_tags(self, ref: ModelRef, tags: Mapping[str, str]) -> None:
+        self.tags[ref.version] = dict(tags)
 
 
 class FakeJobs:

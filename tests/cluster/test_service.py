@@ -1,0 +1,190 @@
+"""A swap that not every replica takes, against slots of this process behind a dashboard of ours."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from cluster import service
+from cluster.service import service_swap, trial
+from loop.errors import BrokenRecord, LoopError, Unavailable
+from loop.predictions import ModelRef
+from serve import loading
+from serve.model_slot import ModelSlot
+from serve.release import APP_NAME
+from serve.service import furthest_behind
+from store.settings import Settings
+from tests.cluster.fakes import FakeRegistry, model
+from tests.serve.fakes import FakeEngine
+
+ONE, TWO = model("1"), model("2")
+Load = Callable[[ModelRef], Any]
+
+
+@dataclass
+class Service:
+    """The replicas, and the document that new ones would start from."""
+
+    slots: list[ModelSlot]
+    url: str = ""
+    asked: list[ModelRef | None] = field(default_factory=list)
+
+    def put(self, document: Any) -> None:
+        (application,) = document["applications"]
+        wanted = application["deployments"][0]["user_config"]["model"]
+        self.asked.append(ModelRef.from_dict(wanted) if wanted else None)
+        for slot in self.slots:
+            slot.ask_for(self.asked[-1])
+
+    def serving(self) -> list[ModelRef | None]:
+        return [slot.status().model for slot in self.slots]
+
+    def get(self, path: str) -> Any:
+        if path.startswith("/v1/model"):
+            return furthest_behind([slot.status() for slot in self.slots]).as_dict()
+        return {"applications": {APP_NAME: {"status": "RUNNING", "message": ""}}}
+
+
+def loads(ref: ModelRef) -> FakeEngine:
+    return FakeEngine(ref.version)
+
+
+def refuses(*versions: str) -> Load:
+    def load(ref: ModelRef) -> FakeEngine:
+        if ref.version in versions:
+            raise BrokenRecord(f"Version {ref.version} is not what was signed.")
+        return loads(ref)
+
+    return load
+
+
+@contextmanager
+def served(*loaders: Load, model: ModelRef | None = ONE) -> Iterator[Service]:
+    found = Service([ModelSlot(loader) for loader in loaders])
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.reply(found.get(self.path))
+
+        def do_PUT(self) -> None:
+            found.put(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.reply(None)
+
+        def reply(self, body: Any) -> None:
+            data = json.dumps(body).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    for slot in found.slots:
+        slot.ask_for(model)
+        slot.settle(10)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    found.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield found
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> FakeRegistry:
+    registry = FakeRegistry(champion=ONE, candidate=TWO)
+    monkeypatch.setattr(service, "open_model_registry", lambda settings: registry)
+    return registry
+
+
+def test_a_swap_is_done_when_every_replica_has_the_model(
+    settings: Settings, registry: FakeRegistry
+) -> None:
+    with served(loads, loads) as running:
+        service_swap(settings, running.url, running.url)(TWO)
+        assert running.serving() == [TWO, TWO]
+        assert running.asked == [TWO]
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_where_one_replica_does_not_take_it_all_end_on_the_old_one(
+    settings: Settings, registry: FakeRegistry, failing: int
+) -> None:
+    loaders = [loads, loads]
+    loaders[failing] = refuses("2")
+    with served(*loaders) as running:
+        with pytest.raises(Unavailable, match="not what was signed") as refusal:
+            service_swap(settings, running.url, running.url)(TWO)
+        assert "(1 of 2 replicas)" in refusal.value.message
+        assert "promote it again" in refusal.value.hint
+        assert running.serving() == [ONE, ONE]
+        assert running.asked == [TWO, ONE]  # a replica that starts now starts with the old one
+
+
+def test_a_first_model_that_does_not_load_leaves_none_in_service(
+    settings: Settings, registry: FakeRegistry
+) -> None:
+    registry.aliases.clear()
+    with served(refuses("2"), loads, model=None) as running:
+        with pytest.raises(Unavailable, match="not what was signed"):
+            service_swap(settings, running.url, running.url)(TWO)
+        assert running.serving() == [None, None]
+        assert running.asked == [TWO, None]
+
+
+def test_a_champion_that_does_not_load_again_is_told_beside_the_cause(
+    settings: Settings, registry: FakeRegistry
+) -> None:
+    with served(loads, refuses("2")) as running:
+        running.slots[0]._load = refuses("1")  # its files are gone by now
+        running.slots[0].ask_for(None)
+        with pytest.raises(Unavailable, match=r"Version 2 .* Going back to version 1 .* Version 1"):
+            service_swap(settings, running.url, running.url)(TWO)
+
+
+def test_without_a_service_a_model_is_loaded_and_detects_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = FakeEngine("2")
+    monkeypatch.setattr(loading, "load_engine", lambda *_, **__: engine)
+    trial(settings)(TWO)
+    assert engine.closed.is_set()
+
+
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [
+        (BrokenRecord("Version 2 is not what was signed."), "Version 2 is not what was signed"),
+        (RuntimeError("no kernel"), "not taken into service: RuntimeError: no kernel"),
+    ],
+)
+def test_without_a_service_a_model_that_does_not_load_is_refused_too(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, failure: Exception, words: str
+) -> None:
+    def fail(*_: object, **__: object) -> FakeEngine:
+        raise failure
+
+    monkeypatch.setattr(loading, "load_engine", fail)
+    with pytest.raises(LoopError, match=words):
+        trial(settings)(TWO)
+
+
+def test_without_a_service_a_model_that_cannot_detect_is_refused_and_closed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = FakeEngine("2")
+    engine.failure = RuntimeError("no kernel")
+    monkeypatch.setattr(loading, "load_engine", lambda *_, **__: engine)
+    with pytest.raises(LoopError, match="no kernel"):
+        trial(settings)(TWO)
+    assert engine.closed.is_set()
