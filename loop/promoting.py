@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from loop.access import Permission, require
+from loop.ending_trials import end_for_release
 from loop.errors import Conflict, InvalidInput, LoopError, NotFound
 from loop.events import Actor, Event, Outcome, now
 from loop.ports import Aliases, UnitsOfWork
@@ -75,6 +76,7 @@ def promote(
             )
         before = registry.find_alias(CHAMPION)
         _check_compared(promotion, ref, before)
+        end_for_release(uow, actor, ref)
         uow.record(_event("promotion.started", actor, ref, promotion, before, Outcome.INTENDED))
         uow.commit()
     try:
@@ -111,9 +113,11 @@ def roll_back(
             hint="secondlook models list shows every version.",
         )
     details: dict[str, Any] = {"from": champion.as_dict() if champion else None}
-    record_model(
-        units, "model.rollback_started", actor, previous, details, reason, Outcome.INTENDED
-    )
+    with units() as uow:
+        end_for_release(uow, actor, previous)
+        started = "model.rollback_started"
+        uow.record(_model_event(started, actor, previous, details, reason, Outcome.INTENDED))
+        uow.commit()
     try:
         if swap is not None:
             swap(previous)

@@ -43,6 +43,13 @@ class Metrics:
         self._scores = self._histogram(
             "scores", "Confidence of detections by class.", _SCORE_BUCKETS, "class_name"
         )
+        self._trial_images = self._counter(
+            "trial_images",
+            "Images of trials: answered by the candidate or the champion (canary); compared, or "
+            "skipped for want of time (shadow); or failed with the candidate.",
+            "kind",
+            "outcome",
+        )
         self._inside = self._gauge("images_inside", "Images in the replica: queue and engine.")
         self._limit = self._gauge("images_limit", "Images that the replica has room for.")
         self._in_engine = self._gauge("images_in_engine", "Images that the engine works on.")
@@ -64,6 +71,9 @@ class Metrics:
 
     def timed_out(self) -> None:
         self._timeouts.inc()
+
+    def trial_image(self, kind: str, outcome: str) -> None:
+        self._trial_images.labels(kind, outcome).inc()
 
     def detected(self, detected: Detected) -> None:
         for detection in detected.detections:

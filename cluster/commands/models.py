@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cluster import registering
-from cluster.commands import labels, signatures
+from cluster.commands import labels, signatures, trials
 from cluster.commands.gate_tables import show_check, show_gate
 from cluster.console import out, print_json, print_table, progress, when
 from cluster.context import JsonOption, engineer, running_swap, settings_of, settings_to_read
@@ -37,6 +37,7 @@ ByOption = Annotated[
 def add_to(app: typer.Typer) -> None:
     labels.add_to(group)
     signatures.add_to(group)
+    trials.add_to(group)
     app.add_typer(group, name="models")
 
 
@@ -249,10 +250,21 @@ def promote(
     context: typer.Context,
     version: VersionArgument = "candidate",
     by: ByOption = "",
+    canary: trials.CanaryOption = "",
+    shadow: trials.ShadowOption = False,
+    share: trials.ShareOption = "",
     json: JsonOption = False,
 ) -> None:
-    """Make an approved version the champion, and swap it into what is running here."""
+    """Make an approved version the champion, and swap it into what is running here.
+
+    With --canary or --shadow it is only tried beside the champion: secondlook models trial shows
+    how they compare.
+    """
     settings = settings_of(context)
+    if canary or shadow or share:
+        plan = trials.asked_for(canary, shadow=shadow, share=share)
+        trials.start(settings, version, *plan, by=by, json=json)
+        return
     registry = open_model_registry(settings)
     ref = registry.resolve(version)
     swap = running_swap(settings)
