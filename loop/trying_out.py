@@ -103,7 +103,7 @@ def stop_trial(
     if trial is None:
         raise NotFound(
             "No version is being tried.",
-            hint="Try one: secondlook models promote VERSION --canary 5%, or --shadow.",
+            hint="secondlook models promote VERSION --canary 5%, or --shadow.",
         )
     if service is not None:
         service.put(None)

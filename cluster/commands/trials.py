@@ -96,7 +96,7 @@ def show(context: typer.Context, json: JsonOption = False) -> None:
     if trial is None:
         raise NotFound(
             "No version has been tried.",
-            hint="Try one: secondlook models promote VERSION --canary 5%, or --shadow.",
+            hint="secondlook models promote VERSION --canary 5%, or --shadow.",
         )
     with units() as uow:
         counts = uow.trials.counts(trial.id)
