@@ -58,8 +58,13 @@ def _started(ray: Any, settings: Settings, dashboard_port: int) -> Iterator[Loca
             include_dashboard=True,
             dashboard_host=settings.host,
             dashboard_port=dashboard_port,
-            # Ray warns on stdout at four times as many processes; a fold is four of them.
-            _system_config={"worker_maximum_startup_concurrency": _STARTUP_CONCURRENCY},
+            _system_config={
+                # Ray warns on stdout at four times as many processes; a fold is four of them.
+                "worker_maximum_startup_concurrency": _STARTUP_CONCURRENCY,
+                # Detectors are not to stand behind everything else on the machine, as workers of
+                # Ray do by default; training does so itself (`train.fold_worker.step_back`).
+                "worker_niceness": 0,
+            },
             log_to_driver=False,
             logging_level=logging.ERROR,
         )

@@ -48,6 +48,8 @@ _REQUESTS_AT_ONCE = 4096
 # A new replica takes no request before its first model is there, or this time is over.
 _FIRST_MODEL_SECONDS = 120.0
 _CALL_SECONDS = 10.0
+# How long more is asked than replicas are there for until another one is started; by default 30.
+_UPSCALE_SECONDS = 10.0
 _FILES = (*(each.value for each in ExportFormat), WEIGHTS)
 
 
@@ -75,6 +77,7 @@ def build(args: AppArgs) -> ray_serve.Application:
                 min_replicas=args.replicas,
                 max_replicas=args.max_replicas,
                 target_ongoing_requests=args.target,
+                upscale_delay_s=_UPSCALE_SECONDS,
             )
         }
     application: ray_serve.Application = DetectorReplica.options(  # type: ignore[attr-defined]

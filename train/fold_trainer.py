@@ -6,6 +6,7 @@ two seconds of a core, and Ray Train would start five for a fold.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,6 +29,7 @@ from ray.util.placement_group import PlacementGroup
 
 from train.fold_checkpoints import Checkpoints
 from train.fold_job import FoldFailure, FoldResult
+from train.fold_worker import step_back
 
 # A worker that dies is started again so often without a new checkpoint. With one, it starts from
 # zero: on machines that are taken away at any time many restarts are normal.
@@ -62,7 +64,7 @@ def start_trainer(
     """
     os.environ.update(_ENVIRONMENT)
     trainer = _FoldTrainer(
-        work,
+        functools.partial(_in_worker, work),
         scaling_config=ray.train.ScalingConfig(
             num_workers=1, use_gpu=resources.get("GPU", 0) > 0, resources_per_worker=dict(resources)
         ),
@@ -71,6 +73,11 @@ def start_trainer(
     trainer.folder, trainer.placement, trainer.own_ray = folder, placement, own_ray
     started: Any = trainer.fit()
     return started.controller, started.result
+
+
+def _in_worker(work: Work) -> FoldResult | FoldFailure:
+    step_back()
+    return work()
 
 
 class _Started:

@@ -5,6 +5,7 @@ Every worker imports this: nothing slow belongs here.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,9 @@ from train.fold_claim import claimed
 from train.fold_job import FoldFailure, FoldResult, FoldTask, Keep
 from train.fold_samples import FILE as SAMPLES
 from train.fold_samples import sampled
+
+# That of a Ray worker by default; on the Ray of `secondlook up` detectors have none.
+_NICENESS = 15
 
 FoldJob = Callable[[FoldTask, Path, Path | None, Keep], FoldResult | FoldFailure]
 
@@ -31,6 +35,11 @@ def work(task: FoldTask, job: FoldJob, folder: Path) -> FoldResult | FoldFailure
             checkpoints.keep(files)
 
         return job(task, scratch, checkpoints.newest(), keep)
+
+
+def step_back() -> None:
+    """Let everything else on this machine go first: people wait for detections, not for epochs."""
+    os.nice(max(_NICENESS - os.nice(0), 0))
 
 
 @contextmanager

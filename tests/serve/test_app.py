@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import cycle
@@ -124,14 +124,16 @@ def register_models(settings: Settings, folder: Path) -> tuple[ModelRef, ModelRe
 
 
 @contextmanager
-def trickle(api: str, *, pictures: int = 1) -> Iterator[Counter[tuple[int, str]]]:
-    """Detections all the time, from two clients, of so many pictures each in turn; counts status
-    and model version."""
+def trickle(api: str, clients: int = 2, *, pictures: int = 1) -> Iterator[Counter[tuple[int, str]]]:
+    """Detections all the time, of so many pictures for each client in turn; counts status and model
+    version."""
     seen: Counter[tuple[int, str]] = Counter()
     stop = threading.Event()
 
     def send(seed: int) -> None:
-        bodies = cycle([picture(90, 60, seed=seed + 2 * number) for number in range(pictures)])
+        bodies = cycle(
+            [picture(90, 60, seed=seed + clients * number) for number in range(pictures)]
+        )
         with httpx.Client(base_url=api, timeout=30) as client:
             while not stop.is_set():
                 body = next(bodies)
@@ -142,7 +144,7 @@ def trickle(api: str, *, pictures: int = 1) -> Iterator[Counter[tuple[int, str]]
                 except httpx.HTTPError as error:
                     seen[0, repr(error)] += 1
 
-    threads = [threading.Thread(target=send, args=(seed,)) for seed in range(2)]
+    threads = [threading.Thread(target=send, args=(seed,)) for seed in range(clients)]
     for thread in threads:
         thread.start()
     try:
@@ -170,6 +172,13 @@ def answered(seen: Counter[tuple[int, str]], more: int) -> None:
     done = sum(seen.values())
     while sum(seen.values()) < done + more:
         time.sleep(0.01)
+
+
+def waited_for(there: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 180
+    while not there():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def replicas(cluster: Cluster) -> set[str]:
@@ -305,23 +314,31 @@ def test_every_replica_is_in_the_metrics(cluster: Cluster) -> None:
     assert all(f'digest="{cluster.one.digest}"' in line for line in models)
 
 
-def test_a_killed_replica_under_load_fails_no_request_that_it_had_read(cluster: Cluster) -> None:
+def test_a_killed_replica_under_load_fails_no_request(cluster: Cluster) -> None:
     cluster.swap(cluster.one)
     before = replicas(cluster)
-    with trickle(cluster.api) as seen:
+    with trickle(cluster.api, clients=4) as seen:
         answered(seen, 10)
         os.kill(replica_pids(cluster)[0], signal.SIGKILL)
-        deadline = time.monotonic() + 180
-        while len(replicas(cluster) - before) == 0 and time.monotonic() < deadline:
-            time.sleep(0.2)
+        waited_for(lambda: len(replicas(cluster) - before) == 1)
         wait_until_served(cluster.api, cluster.one, 180)
         answered(seen, 20)
-    # What HAProxy has been seen not to send again: docs/decisions.md says what is known of it.
-    unread = sum(count for (_, told), count in seen.items() if "Server disconnected" in told)
-    assert unread <= 1, seen
-    assert {status for status, _ in seen} <= {200, 0}, seen
-    assert seen[200, cluster.one.version] == sum(seen.values()) - unread, seen
-    assert len(replicas(cluster) - before) == 1
+    assert set(seen) == {(200, cluster.one.version)}, seen
+
+
+def test_replicas_come_and_go_with_the_requests_and_fail_none(cluster: Cluster) -> None:
+    cluster.swap(cluster.one)
+    few = {"replicas": 1, "max_replicas": 1}
+    follows = few | {"max_replicas": 2, "replica_target": 1.0}
+    with trickle(cluster.api, clients=4) as seen:
+        answered(seen, 10)
+        for update, count in ((few, 1), (follows, 2)):
+            settings = cluster.settings.model_copy(update=update)
+            swap(settings, cluster.dashboard, cluster.one)
+            waited_for(lambda count=count: len(running_replicas(cluster)) == count)
+            answered(seen, 20)
+    assert set(seen) == {(200, cluster.one.version)}, seen
+    swap(cluster.settings, cluster.dashboard, cluster.one)
 
 
 def test_nothing_of_the_proxy_listens_beyond_this_machine(cluster: Cluster) -> None:
