@@ -14,8 +14,9 @@ from fastapi import FastAPI
 
 from cluster.bulk_import import open_bulk_imports
 from cluster.console import print_error
-from cluster.context import running_swap
+from cluster.context import running_swap, running_trials
 from cluster.training_jobs import open_training_jobs
+from cluster.trials import TrialWatch
 from loop.errors import LoopError
 from store.image_files import open_image_store
 from store.logs import configure_logs
@@ -42,6 +43,9 @@ def open_app(settings: Settings) -> Iterator[FastAPI]:
 
     units, tracking = open_units_of_work(settings), open_tracking(settings)
     threading.Thread(target=_warm_up, args=(tracking,), daemon=True).start()
+    ended = threading.Event()
+    watch = TrialWatch(units, tracking, lambda: running_trials(settings))
+    threading.Thread(target=watch.run, args=(ended,), name="trials", daemon=True).start()
     # The API is on this machine or next to it: no proxy for the internet in between.
     url, headers = settings.api_url, api_headers(settings)
     with httpx.Client(
@@ -66,7 +70,10 @@ def open_app(settings: Settings) -> Iterator[FastAPI]:
             open_bulk_imports(settings),
             httpx.AsyncClient(base_url=url, trust_env=False, timeout=_API_SECONDS, headers=headers),
         )
-        yield build_app(settings, parts, outside)
+        try:
+            yield build_app(settings, parts, outside)
+        finally:
+            ended.set()
 
 
 def _warm_up(tracking: Tracking) -> None:

@@ -12,6 +12,7 @@ import typer
 from cluster.console import err
 from cluster.running import find_running
 from cluster.service import service_swap
+from cluster.trials import RunningTrials
 from loop.events import Actor, Role
 from loop.promoting import Swap
 from store.settings import Settings, load_settings
@@ -59,6 +60,14 @@ def demo_settings(settings: Settings) -> Settings:
 def engineer(settings: Settings) -> Actor:
     """Whoever types the command, by the pseudonym in ``SECONDLOOK_ACTOR``."""
     return Actor(settings.actor, Role.ENGINEER)
+
+
+def running_trials(settings: Settings) -> RunningTrials | None:
+    """How to try a candidate in what is up in this home; None if nothing is."""
+    running = find_running(settings)
+    if running is None or not running.alive():
+        return None
+    return RunningTrials(settings, running.dashboard_url, running.api_url)
 
 
 def running_swap(settings: Settings) -> Swap | None:

@@ -42,7 +42,7 @@ def service_swap(settings: Settings, dashboard_url: str, api_url: str) -> Swap:
     return swap_in
 
 
-def trial(settings: Settings) -> Swap:
+def try_without_service(settings: Settings) -> Swap:
     """Stands in for `service_swap` where nothing is up: loads a model as a replica does, and has it
     detect, so that the next start does not meet one that cannot."""
 

@@ -99,7 +99,9 @@ class _Parts:
         self._stack.callback(jobs.end)
         self._note(ray)
         self._say("Starting the detector …")
-        deploy(settings, ray.dashboard_url, self._champion)
+        with units() as uow:
+            trial = uow.trials.find_open()
+        deploy(settings, ray.dashboard_url, self._champion, trial.plan if trial else None)
         self._note(ray)
         headers = api_headers(settings)
         wait_until_served(settings.api_url, self._champion, _START_SECONDS, headers)

@@ -27,6 +27,8 @@ from loop.promotions import Promotion
 from loop.queue import Filters, Order, Place, Placed, Viewer
 from loop.reliability import DoubleReading
 from loop.snapshots import SnapshotRecord
+from loop.trial_counts import TrialCounts
+from loop.trials import Trial
 
 
 class Images(Protocol):
@@ -213,6 +215,29 @@ class Promotions(Protocol):
         """Oldest first."""
 
 
+class Trials(Protocol):
+    def add(self, trial: Trial) -> None: ...
+    def update(self, trial: Trial) -> None: ...
+    def get(self, trial_id: str) -> Trial:
+        """Raises `NotFound`."""
+
+    def find_open(self) -> Trial | None:
+        """The one that is starting or running: there is one at most."""
+
+    def find_latest(self) -> Trial | None: ...
+    def unfinished(self) -> list[Trial]:
+        """Those that are open, and those that ended and whose comparison is not closed yet."""
+
+    def counts(self, trial_id: str) -> dict[str, TrialCounts]:
+        """By replica."""
+
+    def note_counts(self, trial_id: str, counts: Mapping[str, TrialCounts]) -> None:
+        """Working state: it needs no event."""
+
+    def close(self, trial_id: str) -> None:
+        """Its comparison is complete, and will not change. Working state."""
+
+
 class Accounts(Protocol):
     def add(self, account: Account) -> None:
         """Raises `Conflict` for a login, or an issuer and subject, that somebody else has."""
@@ -345,6 +370,8 @@ class UnitOfWork(Protocol):
     def snapshots(self) -> Snapshots: ...
     @property
     def promotions(self) -> Promotions: ...
+    @property
+    def trials(self) -> Trials: ...
     @property
     def statistics(self) -> Statistics: ...
     @property

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from loop.access import Permission, require
+from loop.ending_trials import end_for_release
 from loop.errors import Conflict, InvalidInput, LoopError, NotFound, Unavailable
 from loop.events import Actor, Event, Outcome, now
 from loop.ports import Aliases, UnitsOfWork
@@ -82,6 +83,7 @@ def promote(
             )
         before = registry.find_alias(CHAMPION)
         _check_compared(promotion, ref, before)
+        end_for_release(uow, actor, ref)
         uow.record(_event("promotion.started", actor, ref, promotion, before, Outcome.INTENDED))
         uow.commit()
     try:
@@ -118,9 +120,11 @@ def roll_back(
             hint="secondlook models list shows every version.",
         )
     details: dict[str, Any] = {"from": champion.as_dict() if champion else None}
-    record_model(
-        units, "model.rollback_started", actor, previous, details, reason, Outcome.INTENDED
-    )
+    with units() as uow:
+        end_for_release(uow, actor, previous)
+        started = "model.rollback_started"
+        uow.record(_model_event(started, actor, previous, details, reason, Outcome.INTENDED))
+        uow.commit()
     try:
         _take_over(registry, previous, champion, swap)
     except BaseException as error:

@@ -78,6 +78,7 @@ def build_api(
     errors |= documented_errors(409)
     api.post("/v1/images", responses=errors, openapi_extra=body)(routes.images)
     api.get("/v1/model", responses=documented_errors(503))(routes.model)
+    api.get("/v1/trial", responses=documented_errors(503))(routes.trial)
     api.get("/healthz")(routes.healthz)
     api.get("/readyz", responses=documented_errors(503))(routes.readyz)
     text: dict[int | str, dict[str, Any]] = {
@@ -165,6 +166,12 @@ class _Routes:
         """Which model serves, and what became of the last swap."""
         return schemas.ModelState.model_validate((await self._service.status()).as_dict())
 
+    async def trial(self) -> schemas.TrialCounts:
+        """What was counted of the candidate that is tried beside the model in service, or of the
+        last one that was."""
+        found = await self._service.trials()
+        return schemas.TrialCounts.model_validate({"trials": found})
+
     async def healthz(self) -> schemas.Health:
         """The API answers. Says nothing about the model."""
         return schemas.Health(status="ok")
@@ -207,7 +214,7 @@ class _Routes:
         upload = _Waiting(decoder, data, self._limits)
         with self._service.admitted():
             asked = time.perf_counter()
-            detected = await self._service.detect(upload.decode)
+            detected = await self._service.detect(upload.decode, data)
             answered = time.perf_counter()
         self._metrics.stage("queue", upload.begun - asked)
         self._metrics.stage("decode", upload.ended - upload.begun)

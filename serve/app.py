@@ -23,13 +23,14 @@ from ray.serve.handle import DeploymentHandle
 from detector.engine import Engine
 from loop.errors import Unavailable
 from loop.predictions import ModelRef
+from loop.trials import TrialPlan
 from serve import one_write
 from serve.api import Intake, build_api
 from serve.keys import open_key_gate
 from serve.loading import load_engine
 from serve.model_slot import ModelSlot
 from serve.references import watch_drift
-from serve.replica import Replica
+from serve.replica import OwnTrial, Replica
 from serve.service import ServiceStatus
 from store.image_codec import Limits
 from store.image_files import open_image_store
@@ -91,7 +92,8 @@ def build(args: AppArgs) -> ray_serve.Application:
 )
 @ray_serve.ingress()
 class DetectorReplica:
-    """Holds the model. ``user_config`` swaps it: ``{"model": {name, version, digest} | null}``."""
+    """Holds the model. ``user_config`` swaps it: ``{"model": {name, version, digest} | null}``; and
+    says which other one is tried beside it: ``{"trial": loop.trials.TrialPlan | null}``."""
 
     def __init__(self) -> None:
         settings = load_settings()
@@ -102,6 +104,7 @@ class DetectorReplica:
         self._replica = Replica(
             self._slot,
             _Siblings(),
+            candidates=ModelSlot(self._load),
             name=ray_serve.get_replica_context().replica_id.unique_id,
             room=settings.replica_room,
             request_seconds=settings.request_seconds,
@@ -132,6 +135,8 @@ class DetectorReplica:
             if self._is_new:
                 self._is_new = False
                 await asyncio.to_thread(self._slot.settle, _FIRST_MODEL_SECONDS)
+            trial = user_config.get("trial")
+            self._replica.try_out(TrialPlan.from_dict(trial) if trial else None)
         except Exception:  # it must not raise, whatever is in the config
             structlog.get_logger(__name__).exception("user_config.unusable", config=user_config)
 
@@ -141,6 +146,9 @@ class DetectorReplica:
 
     async def status(self) -> ServiceStatus:
         return self._replica.own_status()
+
+    async def trial(self) -> OwnTrial:
+        return self._replica.own_trial()
 
     async def families(self) -> tuple[str, list[Metric]]:
         return self._replica.own_families()
@@ -170,6 +178,10 @@ class _Siblings:
 
     async def families(self) -> Sequence[tuple[str, Sequence[Metric]]]:
         found: list[tuple[str, Sequence[Metric]]] = await self._ask("families")
+        return found
+
+    async def trials(self) -> Sequence[OwnTrial]:
+        found: list[OwnTrial] = await self._ask("trial")
         return found
 
     async def _ask(self, method: str) -> list[Any]:

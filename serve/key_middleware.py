@@ -24,6 +24,7 @@ SCOPES = {
     "/v1/detect": Scope.DETECT,
     "/v1/images": Scope.QUEUE,
     "/v1/model": Scope.MODEL,
+    "/v1/trial": Scope.MODEL,
     "/metrics": Scope.METRICS,
 }
 _REALM = 'Bearer realm="Second Look"'

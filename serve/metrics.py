@@ -67,6 +67,14 @@ class Metrics:
         )
         for outcome in SwapOutcome:  # from 0: Prometheus sees no increase in what begins at 1
             self._swaps.labels(outcome)
+
+        self._trial_images = self._counter(
+            "trial_images",
+            "Images of trials: answered by the candidate or the champion (canary); compared, or "
+            "skipped for want of time (shadow); or failed with the candidate.",
+            "kind",
+            "outcome",
+        )
         self._inside = self._gauge("images_inside", "Images in the replica: queue and engine.")
         self._limit = self._gauge("images_limit", "Images that the replica has room for.")
         self._in_engine = self._gauge("images_in_engine", "Images that the engine works on.")
@@ -106,6 +114,9 @@ class Metrics:
     def expect(self, reference: Reference, images: int) -> None:
         """Compare the last ``images`` images of its model with ``reference`` from now on."""
         self._windows.begin(reference, images)
+
+    def trial_image(self, kind: str, outcome: str) -> None:
+        self._trial_images.labels(kind, outcome).inc()
 
     def detected(self, detected: Detected) -> None:
         self._windows.add(detected.model, detected.detections)

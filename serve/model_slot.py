@@ -105,6 +105,10 @@ class ModelSlot:
         )
 
     @property
+    def has_model(self) -> bool:
+        return self._current is not None
+
+    @property
     def parallel(self) -> int:
         """How many images the model of this moment works on at once; 1 without a model."""
         current = self._current

@@ -16,6 +16,7 @@ import httpx
 from loop.errors import Unavailable
 from loop.events import new_id
 from loop.predictions import ModelRef
+from loop.trials import TrialPlan
 from store.settings import Settings
 
 APP_NAME = "second-look"
@@ -36,13 +37,19 @@ _REQUEST_MARGIN_SECONDS = 90.0
 _DRAIN_MARGIN_SECONDS = 10.0
 
 
-def deploy(settings: Settings, dashboard_url: str, model: ModelRef | None) -> None:
-    """Start Serve if it does not run, deploy the application and ask it for ``model``.
+def deploy(
+    settings: Settings,
+    dashboard_url: str,
+    model: ModelRef | None,
+    trial: TrialPlan | None = None,
+) -> None:
+    """Start Serve if it does not run, deploy the application and ask it for ``model``, and to try
+    the candidate of ``trial`` beside it.
 
     Returns when the replicas run; `wait_until_served` waits for the model. The host and port of
     a Serve that runs already stay as they are. Raises `Unavailable`.
     """
-    _apply(dashboard_url, _document(settings, model))
+    _apply(dashboard_url, _document(settings, model, trial))
 
 
 def swap(settings: Settings, dashboard_url: str, model: ModelRef | None) -> None:
@@ -59,6 +66,37 @@ def require_deployed(dashboard_url: str) -> None:
     with _client(dashboard_url) as client:
         if _application(client) is None:
             raise Unavailable("Nothing is being served.", hint="Start it: secondlook up.")
+
+
+def wait_until_tried(
+    api_url: str, trial: TrialPlan | None, timeout: float, headers: dict[str, str] | None = None
+) -> None:
+    """Wait until every replica tries the candidate of ``trial`` (None: until none tries any), as
+    `wait_until_served` does."""
+    deadline = time.monotonic() + timeout
+    wanted = trial.as_dict() if trial else None
+    with httpx.Client(
+        base_url=api_url, timeout=_CALL_SECONDS, trust_env=False, headers=headers
+    ) as client:
+        while True:
+            status = _model_state(client)
+            told = status["trial"] if status is not None else {}
+            if told is None and wanted is None:
+                return
+            if told and wanted and told["id"] == wanted["id"]:
+                if told["error"]:
+                    raise Unavailable(
+                        f"The candidate cannot be tried: {told['error']}",
+                        hint="The champion answers as before. Try another version.",
+                    )
+                if not told["loading"]:
+                    return
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"Not every replica had the trial after {timeout:.0f} s.",
+                    hint="See the log of the replicas, or wait longer.",
+                )
+            time.sleep(_POLL_SECONDS)
 
 
 def wait_until_served(
@@ -119,7 +157,9 @@ def not_taken(why: str) -> Unavailable:
     )
 
 
-def _document(settings: Settings, model: ModelRef | None) -> dict[str, Any]:
+def _document(
+    settings: Settings, model: ModelRef | None, trial: TrialPlan | None
+) -> dict[str, Any]:
     """Serve's config. All but ``user_config`` must stay equal for a swap not to be a restart."""
     application = {
         "name": APP_NAME,
@@ -139,6 +179,7 @@ def _document(settings: Settings, model: ModelRef | None) -> dict[str, Any]:
                 "name": _DETECTOR,
                 "user_config": {
                     "model": model.as_dict() if model else None,
+                    "trial": trial.as_dict() if trial else None,
                     # Never the same twice: a model that failed can be asked for again.
                     "request": new_id(),
                 },

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Protocol
 
 from prometheus_client.metrics_core import Metric
 
-from detector.jobs import Source
+from detector.jobs import Answer, Source
 from loop.errors import Unavailable
+from loop.trials import TrialPlan
 from serve.admission import Admission, Busy
 from serve.metrics import Metrics, exposition
 from serve.model_slot import ModelSlot
-from serve.service import Detected, ServiceStatus, furthest_behind
+from serve.service import Detected, ServiceStatus, TrialCountsById, furthest_behind
+from serve.trial_place import TrialPlace
 
 # Room for 32 clients that each send one image after the other, besides what is worked on.
 _ROOM_BESIDE_ENGINE = 32
+# Of the time for a request: what is left is enough for the champion.
+_PATIENCE_WITH_CANDIDATES = 0.5
+
+# A replica's name, and the id and counts of its trial: `TrialPlace.counts`.
+OwnTrial = tuple[str, tuple[str, dict[str, Any]] | None]
 
 
 class Siblings(Protocol):
@@ -28,13 +36,16 @@ class Siblings(Protocol):
     async def families(self) -> Sequence[tuple[str, Sequence[Metric]]]:
         """The name and the metrics of each replica."""
 
+    async def trials(self) -> Sequence[OwnTrial]: ...
+
 
 class Replica:
     """`serve.service.DetectionService`, in the process that has the model.
 
-    ``room`` is how many images may be inside at once, 0 for what suits the engine;
-    ``request_seconds`` how long one may take; ``stuck_seconds`` after which an image without an
-    answer means that the engine does not come back.
+    ``candidates`` is the slot for those that are tried beside the model in service; ``room`` is how
+    many images may be inside at once, 0 for what suits the engine; ``request_seconds`` how long one
+    may take; ``stuck_seconds`` after which an image without an answer means that the engine does
+    not come back.
     """
 
     def __init__(
@@ -42,6 +53,7 @@ class Replica:
         slot: ModelSlot,
         siblings: Siblings,
         *,
+        candidates: ModelSlot,
         name: str,
         room: int,
         request_seconds: float,
@@ -56,6 +68,11 @@ class Replica:
         self._room = room
         self._stuck_seconds = stuck_seconds
         self._admission = Admission(self._limit())
+        self._trial = TrialPlace(
+            candidates,
+            patience_seconds=request_seconds * _PATIENCE_WITH_CANDIDATES,
+            count=self.metrics.trial_image,
+        )
 
     def check_room(self) -> None:
         with self._counted_rejections():
@@ -68,8 +85,27 @@ class Replica:
         with self._admission.admitted():
             yield
 
-    async def detect(self, source: Source) -> Detected:
-        submitted = self._slot.submit(source)
+    def try_out(self, plan: TrialPlan | None) -> None:
+        """Begin to try a candidate beside the model in service (None: none) and return at once."""
+        self._trial.ask_for(plan)
+
+    def settle_trial(self, timeout: float) -> None:
+        self._trial.settle(timeout)
+
+    async def detect(self, source: Source, upload: bytes = b"") -> Detected:
+        if self._trial.running:
+            return await self._trial.detect(self._slot, self._ask, source, upload)
+        return await self._ask(self._slot, source)
+
+    async def _ask(
+        self,
+        slot: ModelSlot,
+        source: Source,
+        then: Callable[[Future[Answer]], None] | None = None,
+    ) -> Detected:
+        submitted = slot.submit(source)
+        if then is not None:
+            submitted.answer.add_done_callback(then)
         answer = asyncio.wrap_future(submitted.answer)
         try:
             # The engine is not told that nobody waits: it may be in the middle of it.
@@ -83,7 +119,18 @@ class Replica:
         return furthest_behind(await self._siblings.statuses())
 
     def own_status(self) -> ServiceStatus:
-        return self._slot.status()
+        return replace(self._slot.status(), trial=self._trial.status())
+
+    async def trials(self) -> TrialCountsById:
+        found: dict[str, dict[str, Any]] = {}
+        for name, own in await self._siblings.trials():
+            if own is not None:
+                trial_id, counts = own
+                found.setdefault(trial_id, {})[name] = counts
+        return found
+
+    def own_trial(self) -> OwnTrial:
+        return self.name, self._trial.counts()
 
     async def exposition(self) -> bytes:
         return exposition(dict(await self._siblings.families()))

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from loop.trials import TrialKind
 from serve.service import Detected
 
 
@@ -42,6 +43,26 @@ class QueuedImage(Detections):
     review_id: str
 
 
+class TrialState(BaseModel):
+    """A candidate that is tried beside the model in service."""
+
+    id: str
+    kind: TrialKind = Field(
+        description="canary: it answers a share of the images; shadow: it is shown them too"
+    )
+    share: float = Field(gt=0, le=1, description="of the images")
+    model: Model
+    loading: bool
+    error: str | None = Field(description="why it is not tried")
+
+
+class TrialCounts(BaseModel):
+    trials: dict[str, dict[str, dict[str, Any]]] = Field(
+        description="sums, by the trial's id and the replica's name; what they come to is shown by "
+        "`secondlook models trial`"
+    )
+
+
 class ModelState(BaseModel):
     """Which model serves, and what became of the last swap."""
 
@@ -51,6 +72,7 @@ class ModelState(BaseModel):
     wanted: Model | None = Field(description="the version that was last asked for")
     loading: bool
     error: str | None = Field(description="why the wanted version is not in service")
+    trial: TrialState | None = None
 
 
 class Health(BaseModel):

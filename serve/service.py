@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from detector.jobs import Source
 from loop.classes import ClassList
 from loop.predictions import Detection, ModelRef
+from loop.trials import TrialPlan
 
 if TYPE_CHECKING:
     from serve.metrics import Metrics
+
+
+# By the trial's id, then by the replica's name: `loop.trial_counts.TrialCounts`, as a dictionary.
+TrialCountsById = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +27,19 @@ class Detected:
     model: ModelRef
     classes: ClassList
     detections: tuple[Detection, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrialStatus:
+    """A candidate beside the model in service. It is given no images while it is ``loading``, nor
+    after it failed with ``error``."""
+
+    plan: TrialPlan
+    loading: bool = False
+    error: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**self.plan.as_dict(), "loading": self.loading, "error": self.error}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +53,7 @@ class ServiceStatus:
     wanted: ModelRef | None = None
     loading: bool = False
     error: str | None = None
+    trial: TrialStatus | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -44,6 +63,7 @@ class ServiceStatus:
             "wanted": self.wanted.as_dict() if self.wanted else None,
             "loading": self.loading,
             "error": self.error,
+            "trial": self.trial.as_dict() if self.trial else None,
         }
 
 
@@ -53,15 +73,30 @@ def furthest_behind(statuses: Sequence[ServiceStatus]) -> ServiceStatus:
 
     Replicas that were not asked for the same yet are loading, whatever they say.
     """
-    behind = max(
-        statuses,
-        key=lambda status: (status.error is not None, status.model is None, status.loading),
-    )
+    behind = replace(_furthest_behind(statuses), trial=_trial_of_all(statuses))
     if any(status.wanted != behind.wanted for status in statuses):
         return replace(behind, loading=True, error=None)
     failed = sum(status.error is not None for status in statuses)
     if 0 < failed < len(statuses):
         return replace(behind, error=f"{behind.error} ({failed} of {len(statuses)} replicas)")
+    return behind
+
+
+def _furthest_behind(statuses: Sequence[ServiceStatus]) -> ServiceStatus:
+    return max(
+        statuses,
+        key=lambda status: (status.error is not None, status.model is None, status.loading),
+    )
+
+
+def _trial_of_all(statuses: Sequence[ServiceStatus]) -> TrialStatus | None:
+    """As for models: the one that is furthest behind; loading while not all try the same."""
+    told = [status.trial for status in statuses if status.trial is not None]
+    if not told:
+        return None
+    behind = max(told, key=lambda trial: (trial.error is not None, trial.loading))
+    if len(told) < len(statuses) or any(trial.plan != behind.plan for trial in told):
+        return replace(behind, loading=True, error=None)
     return behind
 
 
@@ -82,13 +117,17 @@ class DetectionService(Protocol):
     def admitted(self) -> AbstractContextManager[None]:
         """Room for one image while the block runs. Raises `serve.admission.Busy`."""
 
-    async def detect(self, source: Source) -> Detected:
-        """Boxes in the image. Raises `NoModel` while there is none, and what ``source`` raises."""
+    async def detect(self, source: Source, upload: bytes = b"") -> Detected:
+        """Boxes in the image. Raises `NoModel` while there is none, and what ``source`` raises.
+        ``upload`` decides which model sees the image while two are compared."""
 
     async def status(self) -> ServiceStatus:
         """Of all replicas: `furthest_behind`."""
 
     def own_status(self) -> ServiceStatus: ...
+
+    async def trials(self) -> TrialCountsById:
+        """What all replicas have counted of the trial of this moment, or else of the last one."""
 
     async def exposition(self) -> bytes:
         """The metrics of all replicas, for Prometheus."""

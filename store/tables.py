@@ -238,6 +238,19 @@ promotions = Table(
 )
 Index("promotions_model", promotions.c.model_name, promotions.c.model_version)
 
+# `counts` and `closed` are working state: what replicas have counted, and whether MLflow has all of
+# it.
+trials = Table(
+    "trials",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("document", JSON, nullable=False),
+    Column("counts", JSON, nullable=False),
+    Column("closed", Boolean, nullable=False),
+    Column("created_at", String(32), nullable=False),
+)
+
 impact = Table(
     "impact",
     metadata,

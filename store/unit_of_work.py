@@ -37,6 +37,7 @@ from store.repositories.review import (
     SqlSecondReviews,
 )
 from store.repositories.statistics import SqlImpacts, SqlStatistics
+from store.repositories.trials import SqlTrials
 from store.settings import Settings
 from store.transaction import Transaction
 
@@ -64,6 +65,7 @@ class SqlUnitOfWork:
         self.classes = SqlClasses(transaction)
         self.snapshots = SqlSnapshots(transaction)
         self.promotions = SqlPromotions(transaction)
+        self.trials = SqlTrials(transaction)
         self.statistics = SqlStatistics(transaction)
         self.impacts = SqlImpacts(transaction)
         self.accounts = SqlAccounts(transaction)

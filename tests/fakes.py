@@ -37,12 +37,21 @@ from loop.promotions import Promotion
 from loop.queue import Filters, Order, Place, Placed, Viewer, place_key
 from loop.reliability import DoubleReading
 from loop.snapshots import SnapshotRecord
+from loop.trial_counts import TrialCounts
+from loop.trials import Trial
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
-_WORKING_STATE = {"sessions", "sign_in_failures", "leases", "drafts"}
+_WORKING_STATE = {
+    "sessions",
+    "sign_in_failures",
+    "leases",
+    "drafts",
+    "trial_counts",
+    "closed_trials",
+}
 
 
 @dataclass
@@ -60,6 +69,7 @@ class Tables:
     snapshots: dict[str, SnapshotRecord] = field(default_factory=dict)
     promotions: dict[str, Promotion] = field(default_factory=dict)
     impacts: dict[str, Impact] = field(default_factory=dict)
+    trials: dict[str, Trial] = field(default_factory=dict)
     # Keyed by case id and reviewer.
     blind_reviews: dict[tuple[str, str], BlindReview] = field(default_factory=dict)
     skips: dict[tuple[str, str], Skip] = field(default_factory=dict)
@@ -72,6 +82,8 @@ class Tables:
     sign_in_failures: dict[str, Failures] = field(default_factory=dict)
     leases: dict[str, Hold] = field(default_factory=dict)
     drafts: dict[str, Draft] = field(default_factory=dict)
+    trial_counts: dict[str, dict[str, TrialCounts]] = field(default_factory=dict)
+    closed_trials: dict[str, bool] = field(default_factory=dict)
 
     def audited(self) -> dict[str, object]:
         """What must not change without an event."""
@@ -119,6 +131,7 @@ class FakeUnitOfWork:
         self.classes: ports.Classes = FakeClasses(self._tables)
         self.snapshots: ports.Snapshots = FakeSnapshots(self._tables)
         self.promotions: ports.Promotions = FakePromotions(self._tables)
+        self.trials: ports.Trials = FakeTrials(self._tables)
         self.statistics: ports.Statistics = FakeStatistics(self._tables)
         self.impacts: ports.Impacts = FakeImpacts(self._tables)
         self.accounts: ports.Accounts = FakeAccounts(self._tables)
@@ -471,6 +484,37 @@ class FakePromotions(_Fake):
     def list(self) -> list[Promotion]:
         promotions = self._tables.promotions.values()
         return sorted(promotions, key=lambda promotion: (promotion.created_at, promotion.id))
+
+
+class FakeTrials(_Fake):
+    def add(self, trial: Trial) -> None:
+        _insert(self._tables.trials, trial.id, trial)
+
+    def update(self, trial: Trial) -> None:
+        self.get(trial.id)
+        self._tables.trials[trial.id] = trial
+
+    def get(self, trial_id: str) -> Trial:
+        return _get(self._tables.trials, trial_id)
+
+    def find_open(self) -> Trial | None:
+        return next((trial for trial in self._tables.trials.values() if trial.open), None)
+
+    def find_latest(self) -> Trial | None:
+        return max(self._tables.trials.values(), key=lambda trial: trial.created_at, default=None)
+
+    def unfinished(self) -> list[Trial]:
+        trials = self._tables.trials.values()
+        return [trial for trial in trials if trial.id not in self._tables.closed_trials]
+
+    def counts(self, trial_id: str) -> dict[str, TrialCounts]:
+        return dict(self._tables.trial_counts.get(trial_id, {}))
+
+    def note_counts(self, trial_id: str, counts: Mapping[str, TrialCounts]) -> None:
+        self._tables.trial_counts[trial_id] = dict(counts)
+
+    def close(self, trial_id: str) -> None:
+        self._tables.closed_trials[trial_id] = True
 
 
 class FakeAccounts(_Fake):

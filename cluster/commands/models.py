@@ -9,12 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from cluster import registering
-from cluster.commands import labels, quantising, signatures
+from cluster.commands import labels, quantising, signatures, trials
 from cluster.commands.gate_tables import show_check, show_gate
 from cluster.console import out, print_json, print_table, progress, when
 from cluster.context import JsonOption, engineer, running_swap, settings_of, settings_to_read
 from cluster.drift import drift_reference
-from cluster.service import trial
+from cluster.service import try_without_service
 from detector.formats import INT8, ExportFormat
 from loop import promoting
 from loop.errors import InvalidInput, NotFound
@@ -40,6 +40,7 @@ def add_to(app: typer.Typer) -> None:
     labels.add_to(group)
     quantising.add_to(group)
     signatures.add_to(group)
+    trials.add_to(group)
     app.add_typer(group, name="models")
 
 
@@ -258,13 +259,22 @@ def promote(
     context: typer.Context,
     version: VersionArgument = "candidate",
     by: ByOption = "",
+    canary: trials.CanaryOption = "",
+    shadow: trials.ShadowOption = False,
+    share: trials.ShareOption = "",
     json: JsonOption = False,
 ) -> None:
     """Make an approved version the champion, and swap it into what is running here.
 
     If a replica does not take it, all go back to the champion; the version is then marked failed.
+    With --canary or --shadow it is only tried beside the champion: secondlook models trial shows
+    how they compare.
     """
     settings = settings_of(context)
+    if canary or shadow or share:
+        plan = trials.asked_for(canary, shadow=shadow, share=share)
+        trials.start(settings, version, *plan, by=by, json=json)
+        return
     registry = open_model_registry(settings)
     ref = registry.resolve(version)
     swap = running_swap(settings)
@@ -274,7 +284,7 @@ def promote(
             registry,
             ref,
             actor=Actor(by or settings.actor, Role.ENGINEER),
-            swap=swap or trial(settings),
+            swap=swap or try_without_service(settings),
         )
     if json:
         print_json(_promotion_dict(promotion))
@@ -298,7 +308,7 @@ def rollback(
         open_model_registry(settings),
         actor=Actor(by or settings.actor, Role.ENGINEER),
         reason=reason,
-        swap=running_swap(settings) or trial(settings),
+        swap=running_swap(settings) or try_without_service(settings),
     )
     if json:
         print_json(ref.as_dict())

@@ -33,6 +33,8 @@ def run(*arguments: str, home: Path, cwd: Path | None = None) -> subprocess.Comp
 def commands(group: click.Group, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
+            if command.invoke_without_command:  # type: ignore[attr-defined]
+                yield (*path, name), command
             yield from commands(command, *path, name)  # type: ignore[arg-type]
         else:
             yield (*path, name), command

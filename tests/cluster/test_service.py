@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cluster import service
-from cluster.service import service_swap, trial
+from cluster.service import service_swap, try_without_service
 from loop.errors import BrokenRecord, LoopError, Unavailable
 from loop.predictions import ModelRef
 from serve import loading
@@ -157,7 +157,7 @@ def test_without_a_service_a_model_is_loaded_and_detects_once(
 ) -> None:
     engine = FakeEngine("2")
     monkeypatch.setattr(loading, "load_engine", lambda *_, **__: engine)
-    trial(settings)(TWO)
+    try_without_service(settings)(TWO)
     assert engine.closed.is_set()
 
 
@@ -176,7 +176,7 @@ def test_without_a_service_a_model_that_does_not_load_is_refused_too(
 
     monkeypatch.setattr(loading, "load_engine", fail)
     with pytest.raises(LoopError, match=words):
-        trial(settings)(TWO)
+        try_without_service(settings)(TWO)
 
 
 def test_without_a_service_a_model_that_cannot_detect_is_refused_and_closed(
@@ -186,5 +186,5 @@ def test_without_a_service_a_model_that_cannot_detect_is_refused_and_closed(
     engine.failure = RuntimeError("no kernel")
     monkeypatch.setattr(loading, "load_engine", lambda *_, **__: engine)
     with pytest.raises(LoopError, match="no kernel"):
-        trial(settings)(TWO)
+        try_without_service(settings)(TWO)
     assert engine.closed.is_set()

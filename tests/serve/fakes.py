@@ -29,7 +29,7 @@ from loop.predictions import Detection, ModelRef, Prediction
 from serve.admission import Busy
 from serve.metrics import Metrics, exposition
 from serve.model_slot import no_model
-from serve.service import Detected, ServiceStatus
+from serve.service import Detected, ServiceStatus, TrialCountsById
 
 CLASSES = ClassList(("rod", "ring"))
 
@@ -48,11 +48,12 @@ class FakeService:
         self.failure: Exception | None = None
         self.busy: Busy | None = None
         self.never_answers = False
+        self.counted: TrialCountsById = {}
         self.request_seconds = 10.0
         self.metrics = Metrics()
         self.seen: list[NDArray[np.uint8]] = []
 
-    async def detect(self, source: Source) -> Detected:
+    async def detect(self, source: Source, upload: bytes = b"") -> Detected:
         if self.failure is not None:
             raise self.failure
         if self.never_answers:
@@ -78,6 +79,9 @@ class FakeService:
     def admitted(self) -> AbstractContextManager[None]:
         self.check_room()
         return nullcontext()
+
+    async def trials(self) -> TrialCountsById:
+        return self.counted
 
     async def exposition(self) -> bytes:
         return exposition({"r1": self.metrics.families(self.state)})

@@ -377,6 +377,7 @@ def test_the_model_state_names_what_serves_and_what_failed(
         "wanted": model_ref("2").as_dict(),
         "loading": False,
         "error": "Not a checkpoint.",
+        "trial": None,
     }
 
 

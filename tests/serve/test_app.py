@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -30,7 +31,9 @@ from loop.managing_keys import ManageApiKeys
 from loop.predictions import ModelRef
 from loop.promoting import CHAMPION, RELEASE_REASON_TAG, RELEASE_TAG, approve, promote
 from loop.promotions import PromotionState
-from serve.release import deploy, swap, wait_until_served
+from loop.trial_counts import TrialCounts, summed
+from loop.trials import TrialKind, TrialPlan
+from serve.release import deploy, swap, wait_until_served, wait_until_tried
 from store.audit_log import open_audit_log
 from store.model_registry import open_model_registry
 from store.settings import Settings, load_settings
@@ -61,6 +64,10 @@ class Cluster:
     @property
     def api(self) -> str:
         return self.settings.api_url
+
+    def try_out(self, plan: TrialPlan | None) -> None:
+        deploy(self.settings, self.dashboard, self.one, plan)
+        wait_until_tried(self.api, plan, 60)
 
     def swap(self, model: ModelRef | None) -> None:
         swap(self.settings, self.dashboard, model)
@@ -164,15 +171,19 @@ def spoil(settings: Settings, folder: Path) -> tuple[ModelRef, ModelRef]:
 
 
 @contextmanager
-def trickle(api: str, clients: int = 2) -> Iterator[Counter[tuple[int, str]]]:
-    """Detections all the time; counts status and model version."""
+def trickle(api: str, clients: int = 2, *, pictures: int = 1) -> Iterator[Counter[tuple[int, str]]]:
+    """Detections all the time, of so many pictures for each client in turn; counts status and model
+    version."""
     seen: Counter[tuple[int, str]] = Counter()
     stop = threading.Event()
 
     def send(seed: int) -> None:
-        body = picture(90, 60, seed=seed)
+        bodies = cycle(
+            [picture(90, 60, seed=seed + clients * number) for number in range(pictures)]
+        )
         with httpx.Client(base_url=api, timeout=30) as client:
             while not stop.is_set():
+                body = next(bodies)
                 try:
                     response = client.post("/v1/detect", content=body, headers=JPEG)
                     version = response.json().get("model", {}).get("version", "")
@@ -326,6 +337,66 @@ def test_a_release_that_fails_is_on_record_and_the_old_one_serves_on_everywhere(
     assert (event.type, event.outcome) == ("promotion.ended", Outcome.FAILED)
     for reason in (promotion.failure["reason"], event.reason, found.tags[RELEASE_REASON_TAG]):
         assert why in reason
+
+
+def counts_of(cluster: Cluster, plan: TrialPlan) -> TrialCounts:
+    by_replica = httpx.get(f"{cluster.api}/v1/trial", timeout=30).json()["trials"][plan.id]
+    assert len(by_replica) == cluster.settings.replicas
+    return summed(TrialCounts.from_dict(each) for each in by_replica.values())
+
+
+def test_a_canary_under_load_answers_its_share_and_fails_no_request(cluster: Cluster) -> None:
+    cluster.swap(cluster.one)
+    before = replicas(cluster)
+    plan = TrialPlan("canary", TrialKind.CANARY, 0.5, cluster.two)
+    with trickle(cluster.api, pictures=8) as seen:
+        cluster.try_out(plan)
+        answered(seen, 60)
+        told = httpx.get(f"{cluster.api}/v1/model").json()
+        cluster.try_out(None)
+        stopped_at = seen[200, cluster.two.version]
+        answered(seen, 10)
+    assert {status for status, _ in seen} == {200}, seen
+    assert {version for _, version in seen} == {cluster.one.version, cluster.two.version}
+    # One more at most: an answer that was on its way to a client when the replicas had stopped.
+    assert seen[200, cluster.two.version] <= stopped_at + 2
+    assert told["model"] == cluster.one.as_dict()
+    assert told["trial"] == {**plan.as_dict(), "loading": False, "error": None}
+    counts = counts_of(cluster, plan)
+    assert counts.candidate.images == seen[200, cluster.two.version]
+    assert counts.candidate.errors == 0
+    assert counts.champion.images > 0
+    assert set(counts.candidate.classes) <= set(OTHER_NAMES)
+    assert replicas(cluster) == before
+
+
+def test_a_shadow_is_compared_and_never_answers(cluster: Cluster) -> None:
+    cluster.swap(cluster.one)
+    plan = TrialPlan("shadow", TrialKind.SHADOW, 1.0, cluster.two)
+    with trickle(cluster.api) as seen:
+        cluster.try_out(plan)
+        answered(seen, 40)
+        cluster.try_out(None)
+    assert set(seen) == {(200, cluster.one.version)}
+    counts = counts_of(cluster, plan)
+    assert counts.paired > 0
+    assert counts.paired + counts.skipped <= sum(seen.values())
+    text = httpx.get(f"{cluster.api}/metrics", timeout=30).text
+    assert 'secondlook_trial_images_total{kind="shadow",outcome="compared"' in text
+
+
+def test_a_candidate_that_cannot_be_loaded_is_reported_and_the_champion_answers(
+    cluster: Cluster,
+) -> None:
+    cluster.swap(cluster.one)
+    plan = TrialPlan("broken", TrialKind.CANARY, 0.5, cluster.broken)
+    with trickle(cluster.api, pictures=8) as seen:
+        with pytest.raises(Unavailable, match="cannot be loaded"):
+            cluster.try_out(plan)
+        answered(seen, 10)
+    assert set(seen) == {(200, cluster.one.version)}
+    cluster.try_out(None)
+    assert httpx.get(f"{cluster.api}/v1/model").json()["trial"] is None
 
 
 def test_every_replica_is_in_the_metrics(cluster: Cluster) -> None:

@@ -10,7 +10,7 @@ from prometheus_client.metrics_core import Metric
 from loop.errors import NoModel, Unavailable
 from serve.admission import Busy
 from serve.model_slot import ModelSlot
-from serve.replica import Replica
+from serve.replica import OwnTrial, Replica
 from serve.service import ServiceStatus
 from tests.serve.fakes import FakeEngine, model_ref
 
@@ -26,6 +26,9 @@ class Alone:
     async def statuses(self) -> Sequence[ServiceStatus]:
         return [self.replica.own_status()]
 
+    async def trials(self) -> Sequence[OwnTrial]:
+        return [self.replica.own_trial()]
+
     async def families(self) -> Sequence[tuple[str, Sequence[Metric]]]:
         return [self.replica.own_families(), ("other", self.replica.own_families()[1])]
 
@@ -33,16 +36,21 @@ class Alone:
 class Bench:
     """A replica with one engine."""
 
-    def __init__(self, *, room: int = 0, stuck_seconds: float = 60) -> None:
+    def __init__(
+        self, *, room: int = 0, stuck_seconds: float = 60, request_seconds: float = 5
+    ) -> None:
         self.engine = FakeEngine("1")
         self.slot = ModelSlot(lambda _: self.engine)
+        self.candidate = FakeEngine("2")
+        self.candidates = ModelSlot(lambda _: self.candidate)
         siblings = Alone()
         self.replica = siblings.replica = Replica(
             self.slot,
             siblings,
+            candidates=self.candidates,
             name="r1",
             room=room,
-            request_seconds=5,
+            request_seconds=request_seconds,
             stuck_seconds=stuck_seconds,
         )
 
