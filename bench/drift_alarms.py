@@ -18,10 +18,10 @@ from loop.drift import (
     MODERATE_DISTANCE,
     MODERATE_PSI,
     NUMBER_BOUNDS,
-    SCORE_BOUNDS,
     Profile,
     compare,
 )
+from loop.predictions import SCORE_BOUNDS
 
 CLASSES = ("often", "sometimes", "rare")
 _SHARES = (0.7, 0.25, 0.05)

@@ -18,11 +18,10 @@ from numpy.typing import ArrayLike, NDArray
 from loop.errors import BrokenRecord, InvalidInput
 from loop.events import canonical_json
 from loop.gold import GoldDetections
-from loop.predictions import ModelRef
+from loop.predictions import SCORE_BOUNDS, ModelRef
 
 SCHEMA_VERSION = 1
-# Upper bounds, part of their bins as Prometheus has it: of confidences, and of detections an image.
-SCORE_BOUNDS: tuple[float, ...] = tuple(step / 10 for step in range(1, 11))
+# Upper bounds of the bins of detections an image, part of their bins as Prometheus has it.
 NUMBER_BOUNDS = (0.0, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, math.inf)
 # The customary marks of the PSI: Siddiqi, Credit Risk Scorecards (2006).
 MODERATE_PSI, LARGE_PSI = 0.10, 0.25

@@ -10,6 +10,9 @@ from loop.boxes import Box
 from loop.errors import InvalidInput
 from loop.images import is_sha256
 
+# Upper bounds of the bins in which confidences are counted, part of them as Prometheus has it.
+SCORE_BOUNDS = tuple(step / 10 for step in range(1, 11))
+
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:

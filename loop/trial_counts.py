@@ -15,8 +15,7 @@ from loop.agreement import LabelledBox
 from loop.boxes import as_array, iou_matrix
 from loop.classes import ClassList
 from loop.confusion import pair_up
-from loop.drift import SCORE_BOUNDS
-from loop.predictions import Detection
+from loop.predictions import SCORE_BOUNDS, Detection
 
 # Upper ends of the bins of confidences, as in the metrics for Prometheus.
 

@@ -10,7 +10,6 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from loop.drift import (
     NUMBER_BOUNDS,
-    SCORE_BOUNDS,
     Drift,
     Profile,
     Reference,
@@ -18,7 +17,7 @@ from loop.drift import (
     number_bin,
     score_bin,
 )
-from loop.predictions import Detection, ModelRef
+from loop.predictions import SCORE_BOUNDS, Detection, ModelRef
 
 # A model before a swap, the one after it, and those that are tried beside it.
 _MOST_MODELS = 4

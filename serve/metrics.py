@@ -8,7 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.metrics_core import Metric
 
 from detector.jobs import Stage
-from loop.drift import SCORE_BOUNDS, Reference
+from loop.drift import Reference
+from loop.predictions import SCORE_BOUNDS
 from serve.drift import DriftWindows, drift_families
 from serve.model_slot import SwapOutcome
 from serve.service import Detected, ServiceStatus

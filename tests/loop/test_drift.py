@@ -18,7 +18,6 @@ from loop.drift import (
     MIN_IMAGES,
     MODERATE_PSI,
     NUMBER_BOUNDS,
-    SCORE_BOUNDS,
     Profile,
     Reference,
     compare,
@@ -31,7 +30,7 @@ from loop.drift import (
 )
 from loop.errors import BrokenRecord
 from loop.gold import GoldDetections
-from loop.predictions import ModelRef
+from loop.predictions import SCORE_BOUNDS, ModelRef
 
 CLASSES = ("rod", "ring")
 MODEL = ModelRef("detector", "1", "a" * 64)
