@@ -421,7 +421,7 @@ def test_every_replica_compares_with_what_its_model_was_measured_with(cluster: C
 def test_a_killed_replica_under_load_fails_at_most_one_request(cluster: Cluster) -> None:
     cluster.swap(cluster.one)
     before = replicas(cluster)
-    with trickle(cluster.api, clients=4) as seen:
+    with trickle(cluster.api) as seen:
         answered(seen, 10)
         os.kill(replica_pids(cluster)[0], signal.SIGKILL)
         waited_for(lambda: len(replicas(cluster) - before) == 1)
