@@ -21,7 +21,10 @@ _THREADS = 1
 # A replica that was killed: nobody listens; or it took the request and hung up without an answer.
 # POST /v1/detect stores nothing and POST /v1/images the same image once. 503: one without a model.
 _RETRY_ON = "conn-failure empty-response 503"
-_RETRIES = 3
+# More than it takes to find out that a replica is gone (three errors, of all requests together): a
+# swap takes replicas out of HAProxy's list one after the other, and for a moment the one that was
+# killed may be the only one there.
+_RETRIES = 10
 # What a replica that goes away waits for HAProxy to know; after that it refuses, which is retried.
 _DRAIN_SECONDS = 2
 # Serve's controller looks after everything so often; ten times a second, as it is by default, takes
