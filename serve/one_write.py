@@ -42,7 +42,8 @@ class GatheringTransport:
         return getattr(self._transport, name)
 
     def _flush(self) -> None:
-        if self._waiting:
+        # What is closed before its turn has lost its client: there is nobody to write to.
+        if self._waiting and not self._transport.is_closing():
             data, self._waiting = b"".join(self._waiting), []
             self._transport.write(data)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,30 +74,23 @@ def wait_until_tried(
 ) -> None:
     """Wait until every replica tries the candidate of ``trial`` (None: until none tries any), as
     `wait_until_served` does."""
-    deadline = time.monotonic() + timeout
     wanted = trial.as_dict() if trial else None
-    with httpx.Client(
-        base_url=api_url, timeout=_CALL_SECONDS, trust_env=False, headers=headers
-    ) as client:
-        while True:
-            status = _model_state(client)
-            told = status["trial"] if status is not None else {}
-            if told is None and wanted is None:
-                return
-            if told and wanted and told["id"] == wanted["id"]:
-                if told["error"]:
-                    raise Unavailable(
-                        f"The candidate cannot be tried: {told['error']}",
-                        hint="The champion answers as before. Try another version.",
-                    )
-                if not told["loading"]:
-                    return
-            if time.monotonic() > deadline:
+    for status in _states(api_url, timeout, headers):
+        told = status["trial"] if status is not None else {}
+        if told is None and wanted is None:
+            return
+        if told and wanted and told["id"] == wanted["id"]:
+            if told["error"]:
                 raise Unavailable(
-                    f"Not every replica had the trial after {timeout:.0f} s.",
-                    hint="See the log of the replicas, or wait longer.",
+                    f"The candidate cannot be tried: {told['error']}",
+                    hint="The champion answers as before. Try another version.",
                 )
-            time.sleep(_POLL_SECONDS)
+            if not told["loading"]:
+                return
+    raise Unavailable(
+        f"Not every replica had the trial after {timeout:.0f} s.",
+        hint="See the log of the replicas, or wait longer.",
+    )
 
 
 def wait_until_served(
@@ -108,25 +102,34 @@ def wait_until_served(
     Raises `Unavailable` with the replica's own reason when one could not load the model, or when
     ``timeout`` seconds have passed.
     """
-    deadline = time.monotonic() + timeout
     wanted = model.as_dict() if model else None
     seen = "The API did not answer."
+    for status in _states(api_url, timeout, headers):
+        if status is not None and status["wanted"] == wanted:
+            if status["model"] == wanted and not status["loading"]:
+                return
+            if status["error"]:
+                raise not_taken(status["error"])
+        seen = f"The API last said: {status}." if status else seen
+    raise Unavailable(
+        f"The model was not in service after {timeout:.0f} s. {seen}",
+        hint="See the log of the replicas, or wait longer.",
+    )
+
+
+def _states(
+    api_url: str, timeout: float, headers: dict[str, str] | None
+) -> Iterator[dict[str, Any] | None]:
+    """What the API says of its models, again and again for ``timeout`` seconds; None where it does
+    not answer."""
+    deadline = time.monotonic() + timeout
     with httpx.Client(
         base_url=api_url, timeout=_CALL_SECONDS, trust_env=False, headers=headers
     ) as client:
         while True:
-            status = _model_state(client)
-            if status is not None and status["wanted"] == wanted:
-                if status["model"] == wanted and not status["loading"]:
-                    return
-                if status["error"]:
-                    raise not_taken(status["error"])
-            seen = f"The API last said: {status}." if status else seen
+            yield _model_state(client)
             if time.monotonic() > deadline:
-                raise Unavailable(
-                    f"The model was not in service after {timeout:.0f} s. {seen}",
-                    hint="See the log of the replicas, or wait longer.",
-                )
+                return
             time.sleep(_POLL_SECONDS)
 
 

@@ -24,7 +24,7 @@ class Socket:
         self.told.append("close")
 
     def is_closing(self) -> bool:
-        return False
+        return "close" in self.told
 
 
 def run(steps: Any) -> list[bytes | str]:
@@ -56,6 +56,15 @@ def test_nothing_is_lost_when_it_is_closed() -> None:
         await asyncio.sleep(0)
 
     assert run(steps) == [b"headbody", "close"]
+
+
+def test_nothing_is_written_for_a_client_that_has_hung_up() -> None:
+    async def steps(transport: GatheringTransport) -> None:
+        transport.write(b"head")
+        transport._transport.close()
+        await asyncio.sleep(0)
+
+    assert run(steps) == ["close"]
 
 
 def test_all_else_is_the_transports_own() -> None:
