@@ -2,12 +2,14 @@
 
 It runs in the workspace-like folder that it is started in, with the settings of the environment.
 A trial's folds learn next to nothing, and score the better the nearer lr0 is to 0.01; above 0.5
-its loss is not a number.
+its loss is not a number. While `ONLY`, in the home folder, has a learning rate, trials with another
+one go no further than their first epoch.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -24,13 +26,21 @@ from train.search import resume_search, start_search
 from train.stage import run_stage
 from train.training import EpochReport, TrainResult
 
-EPOCH_S = 0.3
+# So that a trial which is stopped after its third epoch is not through all of them by then.
+EPOCH_S = 0.6
 BEST_LR0, TOO_HIGH = 0.01, 0.5
+ONLY = "only-lr0"
 
 
 def score(lr0: float, epoch: int) -> float:
     """mAP50-95 after ``epoch``."""
     return max(0.0, 0.8 - 0.2 * abs(math.log10(lr0 / BEST_LR0))) * (1 - 0.5**epoch)
+
+
+def _wait_while_another_may_go_on(lr0: float) -> None:
+    only = Path(os.environ["SECONDLOOK_HOME"]) / ONLY
+    while only.is_file() and float(only.read_text()) != lr0:
+        time.sleep(EPOCH_S)
 
 
 def fold(
@@ -55,6 +65,7 @@ def _train(
         scores = {"map50": score(lr0, epoch), "map50_95": score(lr0, epoch) + task.fold / 1000}
         finished = epoch == spec.epochs
         on_epoch(EpochReport(epoch, spec.epochs, scores, weights, best, results, finished))
+        _wait_while_another_may_go_on(lr0)
     end = score(lr0, spec.epochs)
     scores = {"map50": end, "map50_95": end + task.fold / 1000, "precision": 0.5, "recall": 0.5}
     return TrainResult(best, weights, scores, spec.epochs, spec.epochs, Precision.FP32)
