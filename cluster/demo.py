@@ -198,9 +198,9 @@ class _Turn:
         with local_ray(self._settings, free_port(self._settings.host)) as ray:
             with self._step("serve", "Starting Ray Serve", bar=False):
                 ensure_own_key(self._settings, self._units)
-                deploy(self._settings, ray.dashboard_url, model)
+                order = deploy(self._settings, ray.dashboard_url, model)
                 headers = api_headers(self._settings)
-                wait_until_served(self._settings.api_url, model, SWAP_SECONDS, headers)
+                wait_until_served(self._settings.api_url, order, SWAP_SECONDS, headers)
             yield ray
 
     def _review(self, answers: Sequence[Answer], step: Any) -> int:

@@ -7,10 +7,12 @@ from contextlib import closing
 from loop.errors import LoopError
 from loop.predictions import ModelRef
 from loop.promoting import CHAMPION, Swap, not_put_back
-from serve.release import deploy, not_taken, require_deployed, wait_until_served
+from loop.serving_orders import ServingOrder
+from serve.release import ask_for, not_taken, require_deployed, wait_until_served
 from store.model_registry import open_model_registry
 from store.own_key import api_headers
 from store.settings import Settings
+from store.unit_of_work import open_units_of_work
 
 # A replica on a busy CPU loads and tries a model in seconds; fetching large weights takes longer.
 SWAP_SECONDS = 120.0
@@ -19,25 +21,37 @@ SWAP_SECONDS = 120.0
 def service_swap(settings: Settings, dashboard_url: str, api_url: str) -> Swap:
     """How `loop.promoting` swaps a model in. It is in when every replica says so; if one does not
     take it, all are told to keep to the champion, also those that start later, and are waited for.
+    Raises `Conflict` if somebody else gave another order in the meantime: then that one counts.
     """
+    units = open_units_of_work(settings)
 
     def swap_in(model: ModelRef) -> None:
         champion = open_model_registry(settings).find_alias(CHAMPION)
         require_deployed(dashboard_url)
+        order = ask_for(settings, model)
         try:
-            put(model)
+            wait_for(order)
         except BaseException as error:  # Ctrl-C too: nobody else would put the champion back
-            if champion == model:
+            if champion == model or not counts(order):
                 raise
             try:
-                put(champion)
+                wait_for(ask_for(settings, champion))
             except LoopError as second:
                 raise not_put_back(error, champion, second) from error
             raise
 
-    def put(model: ModelRef | None) -> None:
-        deploy(settings, dashboard_url, model)
-        wait_until_served(api_url, model, SWAP_SECONDS, api_headers(settings))
+    def wait_for(order: ServingOrder) -> None:
+        wait_until_served(
+            api_url,
+            order,
+            SWAP_SECONDS,
+            api_headers(settings),
+            still_counts=lambda: counts(order),
+        )
+
+    def counts(order: ServingOrder) -> bool:
+        with units() as uow:
+            return uow.serving_orders.find() == order
 
     return swap_in
 

@@ -19,7 +19,7 @@ from loop.trial_comparison import compare, metrics
 from loop.trial_counts import TrialCounts, summed
 from loop.trials import Trial, TrialPlan, TrialState
 from loop.trying_out import TrialService, fail_trial, note_counts
-from serve.release import deploy, require_deployed, wait_until_tried
+from serve.release import ask_for, require_deployed, wait_until_tried
 from store.model_registry import open_model_registry
 from store.own_key import api_headers
 from store.settings import Settings
@@ -45,8 +45,8 @@ class RunningTrials:
     def put(self, plan: TrialPlan | None) -> None:
         champion = open_model_registry(self._settings).find_alias(CHAMPION)
         require_deployed(self._dashboard_url)
-        deploy(self._settings, self._dashboard_url, champion, plan)
-        wait_until_tried(self._api_url, plan, _TRY_SECONDS, api_headers(self._settings))
+        order = ask_for(self._settings, champion, plan)
+        wait_until_tried(self._api_url, order, _TRY_SECONDS, api_headers(self._settings))
 
     def counts(self, trial_id: str) -> Mapping[str, TrialCounts]:
         found = self._get("/v1/trial")["trials"].get(trial_id, {})

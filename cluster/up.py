@@ -101,10 +101,11 @@ class _Parts:
         self._say("Starting the detector …")
         with units() as uow:
             trial = uow.trials.find_open()
-        deploy(settings, ray.dashboard_url, self._champion, trial.plan if trial else None)
+        plan = trial.plan if trial else None
+        order = deploy(settings, ray.dashboard_url, self._champion, plan)
         self._note(ray)
         headers = api_headers(settings)
-        wait_until_served(settings.api_url, self._champion, _START_SECONDS, headers)
+        wait_until_served(settings.api_url, order, _START_SECONDS, headers)
         self._wait_for("the reviewers' app", self._ui_url)
         if self._children[0].name == "mlflow":
             self._wait_for("MLflow", self._mlflow_url)

@@ -26,6 +26,7 @@ from loop.progress import ActiveSeconds, Done, Verdicts
 from loop.promotions import Promotion
 from loop.queue import Filters, Order, Place, Placed, Viewer
 from loop.reliability import DoubleReading
+from loop.serving_orders import ServingOrder
 from loop.snapshots import SnapshotRecord
 from loop.trial_counts import TrialCounts
 from loop.trials import Trial
@@ -238,6 +239,14 @@ class Trials(Protocol):
         """Its comparison is complete, and will not change. Working state."""
 
 
+class ServingOrders(Protocol):
+    def put(self, order: ServingOrder) -> None:
+        """In the place of the one before."""
+
+    def find(self) -> ServingOrder | None:
+        """The one that counts; None before the first."""
+
+
 class Accounts(Protocol):
     def add(self, account: Account) -> None:
         """Raises `Conflict` for a login, or an issuer and subject, that somebody else has."""
@@ -372,6 +381,8 @@ class UnitOfWork(Protocol):
     def promotions(self) -> Promotions: ...
     @property
     def trials(self) -> Trials: ...
+    @property
+    def serving_orders(self) -> ServingOrders: ...
     @property
     def statistics(self) -> Statistics: ...
     @property

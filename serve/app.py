@@ -7,10 +7,10 @@ replica takes the HTTP request, decodes, detects and answers in one process.
 # No `from __future__ import annotations`: Serve reads the type of `build`'s argument as it is.
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
-import structlog
 from fastapi import FastAPI
 from prometheus_client.metrics_core import Metric
 from pydantic import BaseModel, Field
@@ -23,15 +23,16 @@ from ray.serve.handle import DeploymentHandle
 from detector.engine import Engine
 from loop.errors import Unavailable
 from loop.predictions import ModelRef
-from loop.trials import TrialPlan
 from serve import one_write
 from serve.api import Intake, build_api
 from serve.keys import open_key_gate
 from serve.loading import load_engine
 from serve.model_slot import ModelSlot
+from serve.orders import OrderFollower
 from serve.references import watch_drift
 from serve.replica import OwnTrial, Replica
 from serve.service import ServiceStatus
+from serve.turns import turn
 from store.image_codec import Limits
 from store.image_files import open_image_store
 from store.logs import configure_logs
@@ -45,6 +46,8 @@ from store.unit_of_work import open_units_of_work
 _REQUESTS_AT_ONCE = 4096
 # A new replica takes no request before its first model is there, or this time is over.
 _FIRST_MODEL_SECONDS = 120.0
+# Replicas that swap load one after the other, as long as none of them takes longer than this.
+_TURN_SECONDS = 30.0
 _CALL_SECONDS = 10.0
 # How long more is asked than replicas are there for until another one is started; by default 30.
 _UPSCALE_SECONDS = 10.0
@@ -92,8 +95,7 @@ def build(args: AppArgs) -> ray_serve.Application:
 )
 @ray_serve.ingress()
 class DetectorReplica:
-    """Holds the model. ``user_config`` swaps it: ``{"model": {name, version, digest} | null}``; and
-    says which other one is tried beside it: ``{"trial": loop.trials.TrialPlan | null}``."""
+    """Holds the model that was ordered (`serve.orders`), and the one that is tried beside it."""
 
     def __init__(self) -> None:
         settings = load_settings()
@@ -110,35 +112,21 @@ class DetectorReplica:
             request_seconds=settings.request_seconds,
             stuck_seconds=settings.stuck_seconds,
         )
-        self._is_new = True
+        self._units = open_units_of_work(settings)
+        OrderFollower(self._units, self._replica.follow).start()
+        # A replica that can detect takes requests, and no other, unless there is no model for it.
+        self._slot.settle(_FIRST_MODEL_SECONDS)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         settings = self._settings
-        units = open_units_of_work(settings)
         intake = Intake(
-            units,
+            self._units,
             open_image_store(settings),
             open_subject_pseudonyms(settings).of,
         )
         limits = Limits(settings.max_image_bytes, settings.max_image_pixels)
-        keys = open_key_gate(settings, units)
+        keys = open_key_gate(settings, self._units)
         return build_api(self._replica, intake, limits, keys=keys, sets_request_id=False)
-
-    async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
-        """Only notes what is wanted: one that waits stalls requests, one that raises ends them.
-
-        The first time there are no requests yet, so it waits for the model.
-        """
-        try:
-            wanted = user_config.get("model")
-            self._slot.ask_for(ModelRef.from_dict(wanted) if wanted else None)
-            if self._is_new:
-                self._is_new = False
-                await asyncio.to_thread(self._slot.settle, _FIRST_MODEL_SECONDS)
-            trial = user_config.get("trial")
-            self._replica.try_out(TrialPlan.from_dict(trial) if trial else None)
-        except Exception:  # it must not raise, whatever is in the config
-            structlog.get_logger(__name__).exception("user_config.unusable", config=user_config)
 
     async def check_health(self) -> None:
         """Asked by Serve, which replaces the replica when this raises."""
@@ -154,16 +142,19 @@ class DetectorReplica:
         return self._replica.own_families()
 
     def _load(self, model: ModelRef) -> Engine:
-        metrics = self._replica.metrics
-        watch_drift(self._settings, model, metrics)
-        return load_engine(
-            self._settings,
-            open_model_registry(self._settings),
-            model,
-            measures=self._slot.status().model is None,
-            on_stage=metrics.engine_stage,
-            on_batch=metrics.batch,
-        )
+        settings, metrics = self._settings, self._replica.metrics
+        watch_drift(settings, model, metrics)
+        # Who loads takes the cores from those who serve: they should not all do so at once.
+        swaps = self._slot.has_model
+        with turn(settings.run_dir / "loading.lock", _TURN_SECONDS) if swaps else nullcontext():
+            return load_engine(
+                settings,
+                open_model_registry(settings),
+                model,
+                measures=not swaps,
+                on_stage=metrics.engine_stage,
+                on_batch=metrics.batch,
+            )
 
 
 class _Siblings:

@@ -1,28 +1,30 @@
 """Puts the application and its model into service, through the Ray dashboard's REST API.
 
-The whole of Serve's state is one document; sending it again with another model in the detector's
-``user_config`` swaps the model and restarts nothing. Ray itself is not needed here.
+The whole of Serve's state is one document, which does not name a model: that is an order in the
+database, which every replica follows (`serve.orders`). Ray itself is not needed here.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from loop.errors import Unavailable
-from loop.events import new_id
+from loop.errors import Conflict, Unavailable
+from loop.events import Actor, Role
+from loop.ordering import give_order
 from loop.predictions import ModelRef
+from loop.serving_orders import ServingOrder
 from loop.trials import TrialPlan
 from store.settings import Settings
+from store.unit_of_work import open_units_of_work
 
 APP_NAME = "second-look"
 _IMPORT_PATH = "serve.app:build"
-_DETECTOR = "DetectorReplica"  # the deployment's name is that of its class in serve.app
 _APPLICATIONS = "/api/serve/applications/"
 _CALL_SECONDS = 30.0
 # The first call starts Serve: more than half a minute on two cores that are busy (measured).
@@ -43,23 +45,24 @@ def deploy(
     dashboard_url: str,
     model: ModelRef | None,
     trial: TrialPlan | None = None,
-) -> None:
-    """Start Serve if it does not run, deploy the application and ask it for ``model``, and to try
-    the candidate of ``trial`` beside it.
+) -> ServingOrder:
+    """Order ``model``, start Serve if it does not run, and deploy the application.
 
     Returns when the replicas run; `wait_until_served` waits for the model. The host and port of
     a Serve that runs already stay as they are. Raises `Unavailable`.
     """
-    _apply(dashboard_url, _document(settings, model, trial))
+    order = ask_for(settings, model, trial)  # first: a replica that starts finds it
+    _apply(dashboard_url, _document(settings))
+    return order
 
 
-def swap(settings: Settings, dashboard_url: str, model: ModelRef | None) -> None:
-    """Ask the running application for ``model``. No replica restarts and no request fails.
-
-    Returns when the replicas know of it. Raises `Unavailable`, also when nothing is deployed.
-    """
-    require_deployed(dashboard_url)
-    deploy(settings, dashboard_url, model)
+def ask_for(
+    settings: Settings, model: ModelRef | None, trial: TrialPlan | None = None
+) -> ServingOrder:
+    """Order that ``model`` is served, and the candidate of ``trial`` tried beside it. Replicas swap
+    while they serve: none restarts, and no request fails."""
+    actor = Actor(settings.actor, Role.SYSTEM)
+    return give_order(open_units_of_work(settings), model, trial, actor)
 
 
 def require_deployed(dashboard_url: str) -> None:
@@ -70,16 +73,17 @@ def require_deployed(dashboard_url: str) -> None:
 
 
 def wait_until_tried(
-    api_url: str, trial: TrialPlan | None, timeout: float, headers: dict[str, str] | None = None
+    api_url: str, order: ServingOrder, timeout: float, headers: dict[str, str] | None = None
 ) -> None:
-    """Wait until every replica tries the candidate of ``trial`` (None: until none tries any), as
+    """Wait until every replica tries the candidate of ``order`` (or none any, if it has none), as
     `wait_until_served` does."""
-    wanted = trial.as_dict() if trial else None
     for status in _states(api_url, timeout, headers):
-        told = status["trial"] if status is not None else {}
-        if told is None and wanted is None:
+        if status is None or status["order"] != order.id:
+            continue
+        told = status["trial"]
+        if told is None and order.trial is None:
             return
-        if told and wanted and told["id"] == wanted["id"]:
+        if told and order.trial and told["id"] == order.trial.id:
             if told["error"]:
                 raise Unavailable(
                     f"The candidate cannot be tried: {told['error']}",
@@ -94,22 +98,33 @@ def wait_until_tried(
 
 
 def wait_until_served(
-    api_url: str, model: ModelRef | None, timeout: float, headers: dict[str, str] | None = None
+    api_url: str,
+    order: ServingOrder,
+    timeout: float,
+    headers: dict[str, str] | None = None,
+    *,
+    still_counts: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Wait until every replica detects with ``model`` (None: until none has one).
-    ``headers`` carry an API key with the scope ``model``.
+    """Wait until every replica detects with the model of ``order`` (or none has one, if that has
+    none). ``headers`` carry an API key with the scope ``model``; ``still_counts`` says whether no
+    other order has taken the place of this one.
 
     Raises `Unavailable` with the replica's own reason when one could not load the model, or when
-    ``timeout`` seconds have passed.
+    ``timeout`` seconds have passed; `Conflict` when the order does not count any more.
     """
-    wanted = model.as_dict() if model else None
+    wanted = order.model.as_dict() if order.model else None
     seen = "The API did not answer."
     for status in _states(api_url, timeout, headers):
-        if status is not None and status["wanted"] == wanted:
+        if status is not None and status["order"] == order.id:
             if status["model"] == wanted and not status["loading"]:
                 return
             if status["error"]:
                 raise not_taken(status["error"])
+        if not still_counts():
+            raise Conflict(
+                "Another model was ordered in the meantime, and this release was given up.",
+                hint="secondlook status shows what serves.",
+            )
         seen = f"The API last said: {status}." if status else seen
     raise Unavailable(
         f"The model was not in service after {timeout:.0f} s. {seen}",
@@ -160,10 +175,8 @@ def not_taken(why: str) -> Unavailable:
     )
 
 
-def _document(
-    settings: Settings, model: ModelRef | None, trial: TrialPlan | None
-) -> dict[str, Any]:
-    """Serve's config. All but ``user_config`` must stay equal for a swap not to be a restart."""
+def _document(settings: Settings) -> dict[str, Any]:
+    """Serve's config."""
     application = {
         "name": APP_NAME,
         "route_prefix": "/",
@@ -177,17 +190,6 @@ def _document(
             "gpus": settings.serve_gpus,
             "drain_seconds": settings.request_seconds + _DRAIN_MARGIN_SECONDS,
         },
-        "deployments": [
-            {
-                "name": _DETECTOR,
-                "user_config": {
-                    "model": model.as_dict() if model else None,
-                    "trial": trial.as_dict() if trial else None,
-                    # Never the same twice: a model that failed can be asked for again.
-                    "request": new_id(),
-                },
-            }
-        ],
     }
     return {
         # One proxy, where the dashboard is; not one on every machine of a cluster.

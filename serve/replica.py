@@ -13,6 +13,7 @@ from prometheus_client.metrics_core import Metric
 
 from detector.jobs import Answer, Source
 from loop.errors import Unavailable
+from loop.serving_orders import ServingOrder
 from loop.trials import TrialPlan
 from serve.admission import Admission, Busy
 from serve.metrics import Metrics, exposition
@@ -67,6 +68,7 @@ class Replica:
         self._siblings = siblings
         self._room = room
         self._stuck_seconds = stuck_seconds
+        self._order = ""
         self._admission = Admission(self._limit())
         self._trial = TrialPlace(
             candidates,
@@ -84,6 +86,12 @@ class Replica:
         self.check_room()
         with self._admission.admitted():
             yield
+
+    def follow(self, order: ServingOrder) -> None:
+        """Begin to serve and to try what is ordered, and return at once."""
+        self._slot.ask_for(order.model)
+        self.try_out(order.trial)
+        self._order = order.id  # last: whoever reads it finds what it asks for begun
 
     def try_out(self, plan: TrialPlan | None) -> None:
         """Begin to try a candidate beside the model in service (None: none) and return at once."""
@@ -119,7 +127,8 @@ class Replica:
         return furthest_behind(await self._siblings.statuses())
 
     def own_status(self) -> ServiceStatus:
-        return replace(self._slot.status(), trial=self._trial.status())
+        order = self._order  # first: see `follow`
+        return replace(self._slot.status(), trial=self._trial.status(), order=order)
 
     async def trials(self) -> TrialCountsById:
         found: dict[str, dict[str, Any]] = {}

@@ -73,6 +73,7 @@ class ModelState(BaseModel):
     loading: bool
     error: str | None = Field(description="why the wanted version is not in service")
     trial: TrialState | None = None
+    order: str = Field(description="id of the order that all replicas follow; empty in between")
 
 
 class Health(BaseModel):

@@ -44,8 +44,9 @@ class TrialStatus:
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """``model`` serves now; ``wanted`` is the one that was last asked for. They differ while it
-    is ``loading``, and after it failed with ``error``: then the model before it serves on."""
+    """``model`` serves now; ``wanted`` is the one that was last asked for, by ``order`` (the id of
+    a `loop.serving_orders.ServingOrder`, empty before the first). They differ while it is
+    ``loading``, and after it failed with ``error``: then the model before it serves on."""
 
     model: ModelRef | None = None
     classes: tuple[str, ...] = ()
@@ -54,6 +55,7 @@ class ServiceStatus:
     loading: bool = False
     error: str | None = None
     trial: TrialStatus | None = None
+    order: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -64,6 +66,7 @@ class ServiceStatus:
             "loading": self.loading,
             "error": self.error,
             "trial": self.trial.as_dict() if self.trial else None,
+            "order": self.order,
         }
 
 
@@ -71,11 +74,12 @@ def furthest_behind(statuses: Sequence[ServiceStatus]) -> ServiceStatus:
     """Of several replicas' states the one that a swap still waits for: failed, then without a
     model, then loading. So what the API says to be served is served by all of them.
 
-    Replicas that were not asked for the same yet are loading, whatever they say.
+    Replicas that do not follow the same order yet are loading, whatever they say, and what they
+    say is of none.
     """
     behind = replace(_furthest_behind(statuses), trial=_trial_of_all(statuses))
-    if any(status.wanted != behind.wanted for status in statuses):
-        return replace(behind, loading=True, error=None)
+    if any(status.order != behind.order for status in statuses):
+        return replace(behind, loading=True, error=None, order="")
     failed = sum(status.error is not None for status in statuses)
     if 0 < failed < len(statuses):
         return replace(behind, error=f"{behind.error} ({failed} of {len(statuses)} replicas)")

@@ -251,6 +251,14 @@ trials = Table(
     Column("created_at", String(32), nullable=False),
 )
 
+# One row: all replicas follow the same order.
+serving_orders = Table(
+    "serving_orders",
+    metadata,
+    Column("service", String(32), primary_key=True),
+    Column("document", JSON, nullable=False),
+)
+
 impact = Table(
     "impact",
     metadata,

@@ -36,6 +36,7 @@ from store.repositories.review import (
     SqlCorrections,
     SqlSecondReviews,
 )
+from store.repositories.serving_orders import SqlServingOrders
 from store.repositories.statistics import SqlImpacts, SqlStatistics
 from store.repositories.trials import SqlTrials
 from store.settings import Settings
@@ -66,6 +67,7 @@ class SqlUnitOfWork:
         self.snapshots = SqlSnapshots(transaction)
         self.promotions = SqlPromotions(transaction)
         self.trials = SqlTrials(transaction)
+        self.serving_orders = SqlServingOrders(transaction)
         self.statistics = SqlStatistics(transaction)
         self.impacts = SqlImpacts(transaction)
         self.accounts = SqlAccounts(transaction)

@@ -36,6 +36,7 @@ from loop.progress import ActiveSeconds, Done, Verdicts
 from loop.promotions import Promotion
 from loop.queue import Filters, Order, Place, Placed, Viewer, place_key
 from loop.reliability import DoubleReading
+from loop.serving_orders import ServingOrder
 from loop.snapshots import SnapshotRecord
 from loop.trial_counts import TrialCounts
 from loop.trials import Trial
@@ -70,6 +71,7 @@ class Tables:
     promotions: dict[str, Promotion] = field(default_factory=dict)
     impacts: dict[str, Impact] = field(default_factory=dict)
     trials: dict[str, Trial] = field(default_factory=dict)
+    serving_orders: dict[str, ServingOrder] = field(default_factory=dict)
     # Keyed by case id and reviewer.
     blind_reviews: dict[tuple[str, str], BlindReview] = field(default_factory=dict)
     skips: dict[tuple[str, str], Skip] = field(default_factory=dict)
@@ -132,6 +134,7 @@ class FakeUnitOfWork:
         self.snapshots: ports.Snapshots = FakeSnapshots(self._tables)
         self.promotions: ports.Promotions = FakePromotions(self._tables)
         self.trials: ports.Trials = FakeTrials(self._tables)
+        self.serving_orders: ports.ServingOrders = FakeServingOrders(self._tables)
         self.statistics: ports.Statistics = FakeStatistics(self._tables)
         self.impacts: ports.Impacts = FakeImpacts(self._tables)
         self.accounts: ports.Accounts = FakeAccounts(self._tables)
@@ -515,6 +518,14 @@ class FakeTrials(_Fake):
 
     def close(self, trial_id: str) -> None:
         self._tables.closed_trials[trial_id] = True
+
+
+class FakeServingOrders(_Fake):
+    def put(self, order: ServingOrder) -> None:
+        self._tables.serving_orders["detector"] = order
+
+    def find(self) -> ServingOrder | None:
+        return self._tables.serving_orders.get("detector")
 
 
 class FakeAccounts(_Fake):

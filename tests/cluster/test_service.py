@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -14,13 +14,15 @@ import pytest
 
 from cluster import service
 from cluster.service import service_swap, try_without_service
-from loop.errors import BrokenRecord, LoopError, Unavailable
+from loop.errors import BrokenRecord, Conflict, LoopError, Unavailable
 from loop.predictions import ModelRef
+from loop.serving_orders import ServingOrder
 from serve import loading
 from serve.model_slot import ModelSlot
-from serve.release import APP_NAME
+from serve.release import APP_NAME, ask_for
 from serve.service import furthest_behind
 from store.settings import Settings
+from store.unit_of_work import open_units_of_work
 from tests.cluster.fakes import FakeRegistry, model
 from tests.serve.fakes import FakeEngine
 
@@ -30,25 +32,30 @@ Load = Callable[[ModelRef], Any]
 
 @dataclass
 class Service:
-    """The replicas, and the document that new ones would start from."""
+    """The replicas, which follow what is ordered when they are asked how they are."""
 
     slots: list[ModelSlot]
+    orders: Callable[[], ServingOrder | None]
     url: str = ""
     asked: list[ModelRef | None] = field(default_factory=list)
+    followed: str = ""
 
-    def put(self, document: Any) -> None:
-        (application,) = document["applications"]
-        wanted = application["deployments"][0]["user_config"]["model"]
-        self.asked.append(ModelRef.from_dict(wanted) if wanted else None)
-        for slot in self.slots:
-            slot.ask_for(self.asked[-1])
+    def follow(self) -> None:
+        order = self.orders()
+        if order is not None and order.id != self.followed:
+            self.followed = order.id
+            self.asked.append(order.model)
+            for slot in self.slots:
+                slot.ask_for(order.model)
 
     def serving(self) -> list[ModelRef | None]:
         return [slot.status().model for slot in self.slots]
 
     def get(self, path: str) -> Any:
         if path.startswith("/v1/model"):
-            return furthest_behind([slot.status() for slot in self.slots]).as_dict()
+            self.follow()
+            statuses = [replace(slot.status(), order=self.followed) for slot in self.slots]
+            return furthest_behind(statuses).as_dict()
         return {"applications": {APP_NAME: {"status": "RUNNING", "message": ""}}}
 
 
@@ -66,16 +73,18 @@ def refuses(*versions: str) -> Load:
 
 
 @contextmanager
-def served(*loaders: Load, model: ModelRef | None = ONE) -> Iterator[Service]:
-    found = Service([ModelSlot(loader) for loader in loaders])
+def served(settings: Settings, *loaders: Load, model: ModelRef | None = ONE) -> Iterator[Service]:
+    units = open_units_of_work(settings)
+
+    def orders() -> ServingOrder | None:
+        with units() as uow:
+            return uow.serving_orders.find()
+
+    found = Service([ModelSlot(loader) for loader in loaders], orders)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.reply(found.get(self.path))
-
-        def do_PUT(self) -> None:
-            found.put(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-            self.reply(None)
 
         def reply(self, body: Any) -> None:
             data = json.dumps(body).encode()
@@ -110,7 +119,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> FakeRegistry:
 def test_a_swap_is_done_when_every_replica_has_the_model(
     settings: Settings, registry: FakeRegistry
 ) -> None:
-    with served(loads, loads) as running:
+    with served(settings, loads, loads) as running:
         service_swap(settings, running.url, running.url)(TWO)
         assert running.serving() == [TWO, TWO]
         assert running.asked == [TWO]
@@ -122,7 +131,7 @@ def test_where_one_replica_does_not_take_it_all_end_on_the_old_one(
 ) -> None:
     loaders = [loads, loads]
     loaders[failing] = refuses("2")
-    with served(*loaders) as running:
+    with served(settings, *loaders) as running:
         with pytest.raises(Unavailable, match="not what was signed") as refusal:
             service_swap(settings, running.url, running.url)(TWO)
         assert "(1 of 2 replicas)" in refusal.value.message
@@ -135,7 +144,7 @@ def test_a_first_model_that_does_not_load_leaves_none_in_service(
     settings: Settings, registry: FakeRegistry
 ) -> None:
     registry.aliases.clear()
-    with served(refuses("2"), loads, model=None) as running:
+    with served(settings, refuses("2"), loads, model=None) as running:
         with pytest.raises(Unavailable, match="not what was signed"):
             service_swap(settings, running.url, running.url)(TWO)
         assert running.serving() == [None, None]
@@ -145,11 +154,27 @@ def test_a_first_model_that_does_not_load_leaves_none_in_service(
 def test_a_champion_that_does_not_load_again_is_told_beside_the_cause(
     settings: Settings, registry: FakeRegistry
 ) -> None:
-    with served(loads, refuses("2")) as running:
+    with served(settings, loads, refuses("2")) as running:
         running.slots[0]._load = refuses("1")  # its files are gone by now
         running.slots[0].ask_for(None)
         with pytest.raises(Unavailable, match=r"Version 2 .* Going back to version 1 .* Version 1"):
             service_swap(settings, running.url, running.url)(TWO)
+
+
+def test_a_release_gives_way_to_a_later_order(settings: Settings, registry: FakeRegistry) -> None:
+    three = model("3")
+
+    def load(ref: ModelRef) -> FakeEngine:
+        if ref == TWO:
+            ask_for(settings, three)
+            raise BrokenRecord("Version 2 is not what was signed.")
+        return loads(ref)
+
+    with served(settings, load) as running:
+        with pytest.raises(Conflict, match="Another model was ordered"):
+            service_swap(settings, running.url, running.url)(TWO)
+        running.follow()
+        assert running.asked == [TWO, three]  # and not the champion in its place
 
 
 def test_without_a_service_a_model_is_loaded_and_detects_once(

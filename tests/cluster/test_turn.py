@@ -58,8 +58,8 @@ def served(settings: Settings, tmp_path: Path) -> Iterator[tuple[Settings, Local
         actor=ENGINEER,
     )
     with local_ray(settings, free_port()) as ray:
-        deploy(settings, ray.dashboard_url, champion)
-        wait_until_served(settings.api_url, champion, 240)
+        order = deploy(settings, ray.dashboard_url, champion)
+        wait_until_served(settings.api_url, order, 240)
         yield settings, ray
 
 

@@ -368,7 +368,7 @@ def test_the_model_state_names_what_serves_and_what_failed(
     client: TestClient, world: World
 ) -> None:
     world.service.state = replace(
-        world.service.state, wanted=model_ref("2"), error="Not a checkpoint."
+        world.service.state, wanted=model_ref("2"), error="Not a checkpoint.", order="o2"
     )
     assert client.get("/v1/model").json() == {
         "model": model_ref("1").as_dict(),
@@ -378,6 +378,7 @@ def test_the_model_state_names_what_serves_and_what_failed(
         "loading": False,
         "error": "Not a checkpoint.",
         "trial": None,
+        "order": "o2",
     }
 
 

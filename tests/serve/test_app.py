@@ -31,9 +31,10 @@ from loop.managing_keys import ManageApiKeys
 from loop.predictions import ModelRef
 from loop.promoting import CHAMPION, RELEASE_REASON_TAG, RELEASE_TAG, approve, promote
 from loop.promotions import PromotionState
+from loop.serving_orders import ServingOrder
 from loop.trial_counts import TrialCounts, summed
 from loop.trials import TrialKind, TrialPlan
-from serve.release import deploy, swap, wait_until_served, wait_until_tried
+from serve.release import ask_for, deploy, wait_until_served, wait_until_tried
 from store.audit_log import open_audit_log
 from store.model_registry import open_model_registry
 from store.settings import Settings, load_settings
@@ -66,12 +67,12 @@ class Cluster:
         return self.settings.api_url
 
     def try_out(self, plan: TrialPlan | None) -> None:
-        deploy(self.settings, self.dashboard, self.one, plan)
-        wait_until_tried(self.api, plan, 60)
+        wait_until_tried(self.api, ask_for(self.settings, self.one, plan), 60)
 
-    def swap(self, model: ModelRef | None) -> None:
-        swap(self.settings, self.dashboard, model)
-        wait_until_served(self.api, model, 60)
+    def swap(self, model: ModelRef | None) -> ServingOrder:
+        order = ask_for(self.settings, model)
+        wait_until_served(self.api, order, 60)
+        return order
 
 
 def free_port() -> int:
@@ -110,8 +111,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         )
         try:
             dashboard = f"http://{context.dashboard_url}"
-            deploy(settings, dashboard, one)
-            wait_until_served(settings.api_url, one, 240)
+            order = deploy(settings, dashboard, one)
+            wait_until_served(settings.api_url, order, 240)
             logs = Path(ray._private.worker._global_node.get_logs_dir_path())
             yield Cluster(
                 settings, dashboard, one, two, broken, sockets, truncated, wrongly_signed, logs
@@ -280,10 +281,8 @@ def test_a_swap_under_load_fails_no_request_and_restarts_nothing(cluster: Cluste
 def test_a_broken_model_is_reported_and_the_old_one_serves_on(cluster: Cluster) -> None:
     cluster.swap(cluster.one)
     before = replicas(cluster)
-    with trickle(cluster.api) as seen:
-        swap(cluster.settings, cluster.dashboard, cluster.broken)
-        with pytest.raises(Unavailable, match="cannot be loaded"):
-            wait_until_served(cluster.api, cluster.broken, 60)
+    with trickle(cluster.api) as seen, pytest.raises(Unavailable, match="cannot be loaded"):
+        cluster.swap(cluster.broken)
     assert set(seen) == {(200, cluster.one.version)}
     state = httpx.get(f"{cluster.api}/v1/model").json()
     assert state["model"] == cluster.one.as_dict()
@@ -419,13 +418,13 @@ def test_every_replica_compares_with_what_its_model_was_measured_with(cluster: C
 
 
 def test_a_killed_replica_under_load_fails_no_request(cluster: Cluster) -> None:
-    cluster.swap(cluster.one)
+    order = cluster.swap(cluster.one)
     before = replicas(cluster)
     with trickle(cluster.api, clients=4) as seen:
         answered(seen, 10)
         os.kill(replica_pids(cluster)[0], signal.SIGKILL)
         waited_for(lambda: len(replicas(cluster) - before) == 1)
-        wait_until_served(cluster.api, cluster.one, 180)
+        wait_until_served(cluster.api, order, 180)
         answered(seen, 20)
     assert set(seen) == {(200, cluster.one.version)}, seen
 
@@ -438,11 +437,11 @@ def test_replicas_come_and_go_with_the_requests_and_fail_none(cluster: Cluster) 
         answered(seen, 10)
         for update, count in ((few, 1), (follows, 2)):
             settings = cluster.settings.model_copy(update=update)
-            swap(settings, cluster.dashboard, cluster.one)
+            deploy(settings, cluster.dashboard, cluster.one)
             waited_for(lambda count=count: len(running_replicas(cluster)) == count)
             answered(seen, 20)
     assert set(seen) == {(200, cluster.one.version)}, seen
-    swap(cluster.settings, cluster.dashboard, cluster.one)
+    deploy(cluster.settings, cluster.dashboard, cluster.one)
 
 
 def test_nothing_of_the_proxy_listens_beyond_this_machine(cluster: Cluster) -> None:

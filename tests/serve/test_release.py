@@ -13,11 +13,22 @@ from typing import Any
 import pytest
 
 from loop.errors import Unavailable
-from serve.release import APP_NAME, deploy, swap, wait_until_served, what_serves
+from loop.predictions import ModelRef
+from loop.serving_orders import ServingOrder
+from serve.release import (
+    APP_NAME,
+    ask_for,
+    deploy,
+    require_deployed,
+    wait_until_served,
+    what_serves,
+)
 from store.settings import Settings, load_settings
+from store.unit_of_work import open_units_of_work
 from tests.serve.fakes import model_ref
 
 ONE, TWO = model_ref("1"), model_ref("2")
+ORDER = ServingOrder("o2", TWO, None, "2026-01-01T00:00:00.000000Z")
 
 
 @dataclass
@@ -88,7 +99,14 @@ def application(status: str, message: str = "") -> tuple[int, Any]:
 
 
 def state(**fields: Any) -> tuple[int, Any]:
-    return 200, {"model": None, "wanted": None, "loading": False, "error": None, **fields}
+    return 200, {
+        "model": None,
+        "wanted": None,
+        "loading": False,
+        "error": None,
+        "order": "",
+        **fields,
+    }
 
 
 def test_a_deployment_returns_when_the_replicas_run(serving: Serving, settings: Settings) -> None:
@@ -99,29 +117,35 @@ def test_a_deployment_returns_when_the_replicas_run(serving: Serving, settings: 
     assert document["http_options"]["host"] == "127.0.0.1"
     (app,) = document["applications"]
     assert app["import_path"] == "serve.app:build"
-    assert app["deployments"][0]["user_config"]["model"] == ONE.as_dict()
+    assert "deployments" not in app  # what is served is not Serve's to say
+    assert ordered(settings) == ONE
     assert app["runtime_env"]["env_vars"]["SECONDLOOK_HOME"] == str(settings.home)
     assert dashboard.tokens == {"Bearer not-a-secret"}
 
 
-def test_a_swap_changes_the_user_config_and_nothing_else(
+def ordered(settings: Settings) -> ModelRef | None:
+    with open_units_of_work(settings)() as uow:
+        order = uow.serving_orders.find()
+    return order.model if order else None
+
+
+def test_the_same_model_ordered_again_is_another_order(settings: Settings) -> None:
+    first, again = ask_for(settings, ONE), ask_for(settings, ONE)
+    assert first.id != again.id
+    assert ordered(settings) == ONE
+
+
+def test_where_nothing_is_deployed_it_is_said(serving: Serving) -> None:
+    with pytest.raises(Unavailable, match="Nothing is being served"):
+        require_deployed(serving([(200, {"applications": {}})]).url)
+
+
+def test_who_cannot_deploy_has_ordered_for_the_next_start(
     serving: Serving, settings: Settings
 ) -> None:
-    dashboard = serving([application("RUNNING")])
-    deploy(settings, dashboard.url, ONE)
-    swap(settings, dashboard.url, TWO)
-    before, after = (document["applications"][0] for document in dashboard.put)
-    config = after.pop("deployments")[0]["user_config"]
-    assert before.pop("deployments")[0]["user_config"]["request"] != config["request"]
-    assert config["model"] == TWO.as_dict()
-    assert before == after
-
-
-def test_a_swap_of_nothing_is_refused(serving: Serving, settings: Settings) -> None:
-    dashboard = serving([(200, {"applications": {}})])
-    with pytest.raises(Unavailable, match="Nothing is being served"):
-        swap(settings, dashboard.url, TWO)
-    assert dashboard.put == []
+    with pytest.raises(Unavailable):
+        deploy(settings, serving([(500, None)]).url, TWO)
+    assert ordered(settings) == TWO
 
 
 def test_a_failed_deployment_says_what_failed(serving: Serving, settings: Settings) -> None:
@@ -137,7 +161,7 @@ def test_a_dashboard_that_refuses_is_reported(
     serving: Serving, settings: Settings, status: int, words: str
 ) -> None:
     with pytest.raises(Unavailable, match=words):
-        swap(settings, serving([(status, None)]).url, ONE)
+        deploy(settings, serving([(status, None)]).url, ONE)
 
 
 def test_the_token_is_read_from_rays_file(
@@ -156,46 +180,48 @@ def test_waiting_ends_when_the_model_serves(serving: Serving) -> None:
     api = serving(
         [
             (503, {"error": {}}),
-            state(model=ONE.as_dict(), wanted=ONE.as_dict()),
-            state(model=ONE.as_dict(), wanted=TWO.as_dict(), loading=True),
-            state(model=TWO.as_dict(), wanted=TWO.as_dict()),
+            state(model=ONE.as_dict(), wanted=ONE.as_dict(), order="o1"),
+            state(model=ONE.as_dict(), wanted=TWO.as_dict(), loading=True, order=""),
+            state(model=ONE.as_dict(), wanted=TWO.as_dict(), loading=True, order="o2"),
+            state(model=TWO.as_dict(), wanted=TWO.as_dict(), order="o2"),
         ]
     )
-    wait_until_served(api.url, TWO, 30)
+    wait_until_served(api.url, ORDER, 30)
     assert len(api.answers) == 1
 
 
-def test_an_error_about_another_model_is_not_ours(serving: Serving) -> None:
+def test_an_error_about_another_order_is_not_ours(serving: Serving) -> None:
+    """The same model failed before, and its replicas have not seen yet that it is wanted again."""
     api = serving(
         [
-            state(wanted=ONE.as_dict(), error="an old story"),
-            state(model=TWO.as_dict(), wanted=TWO.as_dict()),
+            state(wanted=TWO.as_dict(), error="an old story", order="o1"),
+            state(model=TWO.as_dict(), wanted=TWO.as_dict(), order="o2"),
         ]
     )
-    wait_until_served(api.url, TWO, 30)
+    wait_until_served(api.url, ORDER, 30)
 
 
 def test_the_replicas_own_error_is_passed_on(serving: Serving) -> None:
-    api = serving([state(model=ONE.as_dict(), wanted=TWO.as_dict(), error="no checkpoint")])
+    told = state(model=ONE.as_dict(), wanted=TWO.as_dict(), error="no checkpoint", order="o2")
     with pytest.raises(Unavailable, match="no checkpoint"):
-        wait_until_served(api.url, TWO, 30)
+        wait_until_served(serving([told]).url, ORDER, 30)
 
 
 def test_waiting_has_an_end(serving: Serving) -> None:
-    api = serving([state(wanted=TWO.as_dict(), loading=True)])
+    api = serving([state(wanted=TWO.as_dict(), loading=True, order="o2")])
     with pytest.raises(Unavailable, match="not in service after 0 s"):
-        wait_until_served(api.url, TWO, 0)
+        wait_until_served(api.url, ORDER, 0)
 
 
 def test_an_api_that_never_answered_is_named(serving: Serving) -> None:
     with pytest.raises(Unavailable, match="did not answer"):
-        wait_until_served(serving([(503, None)]).url, TWO, 0)
+        wait_until_served(serving([(503, None)]).url, ORDER, 0)
 
 
 def test_whose_key_is_not_accepted_does_not_wait(serving: Serving) -> None:
     api = serving([(401, {"error": {}})])
     with pytest.raises(Unavailable, match="another API key"):
-        wait_until_served(api.url, TWO, 30, {"authorization": "Bearer sl_old"})
+        wait_until_served(api.url, ORDER, 30, {"authorization": "Bearer sl_old"})
     assert api.tokens == {"Bearer sl_old"}
 
 

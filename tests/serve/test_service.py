@@ -5,8 +5,8 @@ from dataclasses import replace
 from serve.service import ServiceStatus, furthest_behind
 from tests.serve.fakes import model_ref
 
-OLD = ServiceStatus(model=model_ref("1"), wanted=model_ref("2"), loading=True)
-NEW = ServiceStatus(model=model_ref("2"), wanted=model_ref("2"))
+OLD = ServiceStatus(model=model_ref("1"), wanted=model_ref("2"), loading=True, order="o2")
+NEW = ServiceStatus(model=model_ref("2"), wanted=model_ref("2"), order="o2")
 
 
 def test_a_model_is_served_once_all_replicas_have_it() -> None:
@@ -25,9 +25,10 @@ def test_the_failure_of_one_replica_is_reported() -> None:
     assert furthest_behind([failed, failed]).error == "no"
 
 
-def test_replicas_that_were_asked_for_different_models_are_loading() -> None:
-    unaware = ServiceStatus(model=model_ref("1"), wanted=model_ref("1"))
+def test_replicas_that_follow_different_orders_are_loading_and_follow_none() -> None:
+    unaware = ServiceStatus(model=model_ref("1"), wanted=model_ref("1"), order="o1")
     for statuses in ([NEW, unaware], [unaware, NEW], [replace(OLD, error="no"), unaware]):
         behind = furthest_behind(statuses)
         assert behind.loading
         assert behind.error is None
+        assert behind.order == ""

@@ -1,0 +1,30 @@
+"""Telling the service what to serve."""
+
+from __future__ import annotations
+
+from loop.events import Actor, Event, Outcome, new_id, now
+from loop.ports import UnitsOfWork
+from loop.predictions import ModelRef
+from loop.serving_orders import ServingOrder
+from loop.trials import TrialPlan
+
+
+def give_order(
+    units: UnitsOfWork, model: ModelRef | None, trial: TrialPlan | None, actor: Actor
+) -> ServingOrder:
+    """Tell all replicas, those of now and those to come, what to serve."""
+    order = ServingOrder(new_id(), model, trial, now())
+    with units() as uow:
+        uow.lock()
+        uow.serving_orders.put(order)
+        uow.record(
+            Event(
+                type="serving.ordered",
+                actor=actor,
+                subject={"order_id": order.id, "model": model.as_dict() if model else None},
+                details={"trial": trial.as_dict() if trial else None},
+                outcome=Outcome.INTENDED,
+            )
+        )
+        uow.commit()
+    return order
