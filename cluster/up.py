@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from types import FrameType
 
@@ -32,6 +32,8 @@ from store.unit_of_work import open_units_of_work
 # A cold start of a part on two busy cores has been seen to take a minute.
 _START_SECONDS = 180.0
 _POLL_SECONDS = 0.5
+# MLflow (3) starts nine more processes for jobs, of 270 MB each, which evaluate language models.
+_WITHOUT_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 Say = Callable[[str], None]
 
@@ -94,7 +96,7 @@ class _Parts:
         self._note(ray)
         if not settings.tracking.startswith("http"):
             self._start_mlflow()
-        self._start_child("app", [sys.executable, "-m", "cluster.app"], ray)
+        self._start_child("app", [sys.executable, "-m", "cluster.app"], ray.environment())
         # Before the app and Ray end, so that a training puts on record that it was interrupted.
         self._stack.callback(jobs.end)
         self._note(ray)
@@ -161,10 +163,10 @@ class _Parts:
         command += ["--host", settings.host, "--port", str(settings.mlflow_port)]
         command += ["--backend-store-uri", settings.tracking, "--workers", "1"]
         command += ["--default-artifact-root", settings.artifacts.as_uri()]
-        self._start_child("mlflow", command, None)
+        self._start_child("mlflow", command, _WITHOUT_JOBS)
 
-    def _start_child(self, name: str, command: list[str], ray: LocalRay | None) -> None:
-        environment = self._settings.environment() | (ray.environment() if ray else {})
+    def _start_child(self, name: str, command: list[str], more: Mapping[str, str]) -> None:
+        environment = {**self._settings.environment(), **more}
         child = Child(name, command, self._settings.run_dir / f"{name}.log", environment)
         self._children.append(child)
         self._stack.callback(child.stop)
