@@ -233,7 +233,7 @@ def _compiled(subject_pattern: str) -> re.Pattern[str] | None:
     except re.error as error:
         raise InvalidInput(
             f"--subject-pattern {subject_pattern!r} is not a regular expression: {error}.",
-            hint="For example '^(\\w+)_' takes what stands before the first underscore.",
+            hint="For example '^([^_]+)_' takes what stands before the first underscore.",
         ) from error
 
 

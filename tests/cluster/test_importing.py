@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from cluster import cli
 from cluster.importing import ImportAs, ImportReport, import_dataset
 from loop.cases import CaseState
 from loop.classes import ClassList
@@ -142,3 +144,13 @@ def test_a_pattern_that_is_none_is_explained(settings: Settings, dataset: Path) 
 def test_gold_predictions_make_no_sense(settings: Settings, dataset: Path) -> None:
     with pytest.raises(InvalidInput, match="true boxes"):
         bring_in(settings, dataset, gold=True, import_as=ImportAs.PREDICTION)
+
+
+def test_a_pattern_that_makes_all_images_one_subject_is_told(
+    settings: Settings, dataset: Path
+) -> None:
+    command = ["--home", str(settings.home), "import", str(dataset), "--format", "voc"]
+    done = CliRunner().invoke(cli.app, [*command, "--subject-pattern", "^p"])
+    assert done.exit_code == 0
+    assert "of 1 subject came in" in done.stdout
+    assert "never split into folds" in done.stdout
