@@ -122,8 +122,12 @@ def test_gold_images_are_frozen(settings: Settings, dataset: Path) -> None:
 
 def test_only_the_listed_names_come_in(settings: Settings, dataset: Path, tmp_path: Path) -> None:
     only = tmp_path / "only.txt"
-    only.write_text("p1_a\n\np2_a\n")
-    assert bring_in(settings, dataset, only=only).images == 2
+    only.write_text("p1_a\n\np2_a\np9_a\n")
+    broken = dataset / "Annotations/p1_b.xml"
+    broken.write_text("<annotation")
+    report = bring_in(settings, dataset, only=only)
+    assert report.images == 2
+    assert report.problems == [(str(only), "no image is called p9_a")]
 
 
 def test_an_image_that_exif_turns_is_reported_and_the_rest_comes_in(
