@@ -33,10 +33,12 @@ from cluster.demo_data import (
 from cluster.demo_report import show_summary
 from cluster.demo_traffic import Answer, post_images
 from cluster.local_ray import LocalRay, local_ray
+from cluster.running import find_running
 from cluster.service import SWAP_SECONDS, service_swap
 from loop import promoting
 from loop.agreement import LabelledBox
-from loop.errors import TrainingFailed
+from loop.cases import CaseState
+from loop.errors import Conflict, TrainingFailed
 from loop.events import Actor, Role
 from loop.intake import add_truth
 from loop.metrics import AveragePrecision, average_precision
@@ -70,6 +72,8 @@ PARAMS: dict[str, Any] = {
     "EXPORTS": [],
     "train": short_training(8),
 }
+# Something to review in the app after a demo, whose simulated people have settled all cases.
+_MORE_IMAGES = 24
 ENGINEER = Actor("demo-engineer", Role.ENGINEER)
 APPROVER = Actor("demo-approver", Role.ENGINEER)
 FIRST_REVIEWERS = ("demo-reviewer-1", "demo-reviewer-2")
@@ -79,9 +83,17 @@ ADJUDICATOR = Actor("demo-adjudicator", Role.ADJUDICATOR)
 def run_demo(settings: Settings) -> dict[str, Any]:
     """Run one turn in ``settings.home``, which is emptied first, and return its summary.
 
-    Raises `Conflict` if a demo is running there, `Misconfigured` if the folder is not a demo's.
+    Raises `Conflict` if a demo is running there or Second Look is up in it, `Misconfigured` if the
+    folder is not a demo's.
     """
     with demo_lock(settings.home):
+        running = find_running(settings)
+        if running is not None and running.alive():
+            raise Conflict(
+                f"Second Look is up in {settings.home} (process {running.pid}), which the demo "
+                "would empty.",
+                hint="Stop it first: secondlook down",
+            )
         empty_home(settings.home)
         # Its own ports, so that it runs beside `secondlook up`.
         return _Turn(settings.model_copy(update={"api_port": free_port(settings.host)})).run()
@@ -89,7 +101,7 @@ def run_demo(settings: Settings) -> dict[str, Any]:
 
 def prepare_demo(settings: Settings) -> list[DemoImage]:
     """For ``up --demo``: see that its home has a champion; returns images that wait to be sent to
-    the service, none if a demo has sent them already."""
+    the service, none while a case waits for review."""
     with demo_lock(settings.home):
         made = is_demo_home(settings.home)
         if not made or open_model_registry(settings).find_alias(promoting.CHAMPION) is None:
@@ -99,10 +111,13 @@ def prepare_demo(settings: Settings) -> list[DemoImage]:
             turn.train_first_model()
             return turn.new
         with open_units_of_work(settings)() as uow:
-            if uow.cases.counts():
-                return []
+            known, cases = uow.images.count(), uow.cases.counts()
+        if cases.get(CaseState.FIRST) or cases.get(CaseState.SECOND):
+            return []
+        # By another name each time, so that they are others than those before.
+        kind, count = (f"after-{known}", _MORE_IMAGES) if cases else ("new", NEW_IMAGES)
         with progress("Generating images") as step:
-            return demo_images(settings, "new", NEW_IMAGES, step)
+            return demo_images(settings, kind, count, step)
 
 
 class _Turn:

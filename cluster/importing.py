@@ -104,12 +104,13 @@ def import_dataset(
         actor=actor,
     )
     pattern = _compiled(subject_pattern)
-    wanted = _names(only)
-    total = len(reader)
     report = ImportReport()
+    if only is not None:
+        missing = reader.keep(_names(only))
+        report.problems += [(str(only), f"no image is called {name}") for name in missing]
+    total = len(reader)
     for done, image in enumerate(reader, start=1):
-        if wanted is None or image.name in wanted:
-            importer.add(image, pattern, report)
+        importer.add(image, pattern, report)
         progress(done, total)
     report.problems = [(str(p.file), p.what) for p in reader.problems] + report.problems
     _record(units, source, format, report, actor, gold=gold)
@@ -233,13 +234,11 @@ def _compiled(subject_pattern: str) -> re.Pattern[str] | None:
     except re.error as error:
         raise InvalidInput(
             f"--subject-pattern {subject_pattern!r} is not a regular expression: {error}.",
-            hint="For example '^(\\w+)_' takes what stands before the first underscore.",
+            hint="For example '^([^_]+)_' takes what stands before the first underscore.",
         ) from error
 
 
-def _names(only: Path | None) -> set[str] | None:
-    if only is None:
-        return None
+def _names(only: Path) -> set[str]:
     try:
         lines = only.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

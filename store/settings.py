@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(50_000_000, gt=0)
     # Of a ZIP with a data set that an engineer brings in over the app.
     max_import_bytes: int = Field(4 * 1024**3, gt=0)
-    # The most images that torch is given at once.
+    # Processes that detect, each with a model of its own.
     replicas: int = Field(1, gt=0)
     # More than `replicas`: Serve starts as many as keep each at `replica_target` images.
     max_replicas: int = Field(0, ge=0)

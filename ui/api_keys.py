@@ -70,7 +70,7 @@ class KeyActs:
 
 def _row(key: ApiKey, owner: Account | None, now: str) -> list[str | Cell]:
     return [
-        key.id,
+        whole(key.id),
         key.label,
         owner.login if owner else "a service",
         whole(key.role.value),

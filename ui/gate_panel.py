@@ -7,10 +7,14 @@ from html import escape
 from loop.bootstrap import Interval
 from loop.gate_findings import LATENCY, Finding, Outcome, findings
 from loop.gate_record import GateRecord
-from ui.training_html import heading
+from ui.training_html import heading, quiet
 
 _WIDTH_PX, _HEIGHT_PX, _EDGE_PX = 220, 20, 6
 _HEADERS = ("Requirement", "Measured", "At least", "At most", "Must be above", "", "")
+_LEGEND = (
+    "In the pictures the dot is the change that was measured, the bar how far luck could have "
+    "moved it, and the dashed line what it must be above."
+)
 _OUTCOMES = {
     Outcome.MET: ("slt-better", "✓ met"),
     Outcome.OPEN: ("slt-same", "? open"),
@@ -44,6 +48,7 @@ def gate_panel(record: GateRecord) -> str:
         heading("What the verdict rests on", note)
         + '<div class="slt-scroll"><table class="slt-table slt-gate">'
         + f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        + quiet(_LEGEND)
         + _latency(found)
     )
 

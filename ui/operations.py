@@ -15,7 +15,7 @@ from loop.promoting import Swap
 
 
 class JobKind(StrEnum):
-    KFOLD = "kfold"  # trains k folds and registers the best one as candidate
+    KFOLD = "kfold"  # trains k folds and registers a final model as candidate
     PROPOSE = "propose"  # measures a version and the champion, and records the verdict
     MEASURE = "measure"  # measures versions again, and proposes none
 

@@ -44,7 +44,7 @@ def build_compare(
     message = area(quiet("Reading …"))
     numbers = area()
     curves_heading = area()
-    curves = gr.Plot(show_label=False, container=False, visible=False)
+    curves = gr.Plot(show_label=False, container=False, visible=False, elem_classes="slt-wide")
     differing = area()
 
     section = _Compare(jobs, book, pictures, confidence)

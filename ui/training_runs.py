@@ -61,7 +61,7 @@ def build_runs(guard: Guard, jobs: TrainingJobs, book: RunBook) -> None:
             elem_classes="slt-picker",
         )
     summary = area(quiet("Reading …"))
-    plot = gr.Plot(show_label=False, container=False, visible=False)
+    plot = gr.Plot(show_label=False, container=False, visible=False, elem_classes="slt-wide")
     with gr.Accordion("Jobs and their logs", open=False):
         all_jobs = area()
         with gr.Row(elem_classes="slt-actions"):

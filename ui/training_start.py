@@ -18,7 +18,7 @@ Guard = Callable[[Permission, Callable[..., Any]], Callable[..., Any]]
 _HIDDEN = {"api_visibility": "private", "show_progress": "hidden"}
 _WHAT = (
     "Freezes today's settled answers into a snapshot, splits it into folds, trains them side by "
-    "side, registers the best one as candidate and measures it on the gold set. "
+    "side, registers a final model as candidate and measures it on the gold set. "
     "Nothing is put into service by it."
 )
 

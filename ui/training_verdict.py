@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 
-from loop.promotions import APPROVED_BY_ONE, Promotion, PromotionState, Verdict
+from loop.promotions import APPROVED_BY_ONE, ROLLED_BACK, Promotion, PromotionState, Verdict
 from ui.gate_panel import gate_panel
 from ui.gold_book import Candidate
 from ui.training_html import Cell, difference, heading, notice, score, table, when, who
@@ -26,7 +27,10 @@ _STATES = {
 
 def label(candidate: Candidate) -> str:
     """For a menu."""
-    stands = candidate.promotion.state.value if candidate.promotion else "not measured"
+    promotion = candidate.promotion
+    stands = promotion.state.value if promotion else "not measured"
+    if promotion and _put_back(promotion):
+        stands = ROLLED_BACK.replace("_", " ")
     aliases = f" ({', '.join(candidate.aliases)})" if candidate.aliases else ""
     return f"Version {candidate.ref.version}{aliases} · {stands}"
 
@@ -39,7 +43,7 @@ def verdict(promotion: Promotion, viewer: str) -> str:
     return (
         f'<div class="slt-verdict slt-{tone}" role="status"><p class="slt-verdict-word">{said}</p>'
         f"{_list(decision.reasons)}</div>"
-        + notice("info", _stands(promotion, viewer))
+        + notice("warn" if promotion.failure else "info", _stands(promotion, viewer))
         + (gate_panel(decision.gate) if decision.gate else "")
     )
 
@@ -92,6 +96,8 @@ def _stands(promotion: Promotion, viewer: str) -> str:
             more = f", {missing} more" if missing < needed else ""
             people = f"{needed} different people to approve it{more}, or for one to refuse it"
         state = f"It waits for {people}."
+    if _put_back(promotion):
+        state = "It was promoted, and rolled back later."
     words = [
         f"Approved by {who(step['by'], viewer)}: “{step['reason']}”"
         for step in promotion.history
@@ -101,7 +107,15 @@ def _stands(promotion: Promotion, viewer: str) -> str:
         words.append(f"What was reported: {promotion.failure['reason']}")
     if promotion.decided_by and promotion.state is PromotionState.REFUSED:
         words.append(f"Refused by {who(promotion.decided_by, viewer)}: “{promotion.reason}”")
+    if step := _put_back(promotion):
+        words.append(f"Rolled back by {who(step['by'], viewer)}: “{step['reason']}”")
     return " ".join([state, *words])
+
+
+def _put_back(promotion: Promotion) -> Mapping[str, str] | None:
+    """The step in which the model before it was put back, if that is the last of it."""
+    last = promotion.history[-1] if promotion.history else None
+    return last if last and last["state"] == ROLLED_BACK else None
 
 
 def _steps(promotion: Promotion, viewer: str) -> list[list[str | Cell]]:

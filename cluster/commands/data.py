@@ -235,10 +235,16 @@ def _post(url: str, path: Path, headers: dict[str, str]) -> dict[str, Any]:
 
 
 def _show_report(report: ImportReport) -> None:
+    subjects = "1 subject" if len(report.subjects) == 1 else f"{len(report.subjects)} subjects"
     out.print(
-        f"{report.images} images with {report.boxes} boxes of {len(report.subjects)} subjects came "
-        f"in; {report.unchanged} were here already."
+        f"{report.images} images with {report.boxes} boxes of {subjects} came in; "
+        f"{report.unchanged} were here already."
     )
+    if report.images > 1 and len(report.subjects) == 1:
+        out.print(
+            "Images of one subject are never split into folds. If these are of several, begin "
+            "again in a new home, with another --subject-pattern."
+        )
     print_table("Not imported, or not as it was", ["file", "reason"], report.problems)
 
 

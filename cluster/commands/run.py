@@ -66,8 +66,15 @@ def status(context: typer.Context, json: JsonOption = False) -> None:
     if json:
         print_json(found)
         return
-    rows = [(name.replace("_", " "), value) for name, value in found.items()]
+    rows = [(name.replace("_", " "), _said(value)) for name, value in found.items()]
     print_table(f"Second Look in {settings.home}", ["", ""], rows)
+
+
+def _said(value: object) -> object:
+    """A value as people read it."""
+    if value is None:
+        return "-"
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
 
 
 def demo(context: typer.Context, json: JsonOption = False) -> None:
@@ -91,7 +98,12 @@ def doctor(context: typer.Context, json: JsonOption = False) -> None:
     else:
         marks = {True: "ok", False: "WRONG", None: ""}
         rows = [
-            (marks[finding.ok], finding.what, finding.found, "" if finding.ok else finding.hint)
+            (
+                marks[finding.ok],
+                finding.what,
+                finding.found,
+                finding.hint if finding.ok is False else "",
+            )
             for finding in findings
         ]
         print_table("Second Look's doctor", ["", "what", "found", "what to do"], rows)

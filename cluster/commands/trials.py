@@ -138,11 +138,12 @@ def stop(
 
 def _print(trial: Trial, error: str | None, comparison: dict[str, Any]) -> None:
     champion, candidate = comparison["champion"], comparison["candidate"]
-    out.print(
+    said = (
         f"Version {trial.candidate.version} beside version {trial.champion.version}, "
         f"{_how(trial)}: {trial.state} since {when(trial.ended_at or trial.created_at)}. "
         f"{error or trial.reason}"
     )
+    out.print(said.rstrip())
     print_table(
         "On live images",
         ["", "champion", "candidate"],
@@ -198,7 +199,7 @@ def _print(trial: Trial, error: str | None, comparison: dict[str, Any]) -> None:
 
 def _how(trial: Trial) -> str:
     verb = "answers" if trial.kind is TrialKind.CANARY else "is shown"
-    return f"a {trial.kind.value} that {verb} {trial.share:.3g} of the images"
+    return f"a {trial.kind.value} that {verb} {100 * trial.share:.3g}% of the images"
 
 
 def _with_interval(counts: dict[str, Any]) -> str:

@@ -137,6 +137,11 @@ class DatasetReader:
                 self.problems.extend(image.problems)
                 yield image
 
+    def keep(self, names: set[str]) -> list[str]:
+        """Go through the images of these names only; returns those that no image has."""
+        self._sources = [source for source in self._sources if source.name in names]
+        return sorted(names - {source.name for source in self._sources})
+
     def _read(self, source: Source) -> ImportedImage:
         if not source.image.resolve().is_relative_to(self._root):
             raise InvalidDataset(f"{source.image.name} leads out of the data set's folder")

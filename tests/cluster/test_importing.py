@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from cluster import cli
 from cluster.importing import ImportAs, ImportReport, import_dataset
 from loop.cases import CaseState
 from loop.classes import ClassList
@@ -120,8 +122,12 @@ def test_gold_images_are_frozen(settings: Settings, dataset: Path) -> None:
 
 def test_only_the_listed_names_come_in(settings: Settings, dataset: Path, tmp_path: Path) -> None:
     only = tmp_path / "only.txt"
-    only.write_text("p1_a\n\np2_a\n")
-    assert bring_in(settings, dataset, only=only).images == 2
+    only.write_text("p1_a\n\np2_a\np9_a\n")
+    broken = dataset / "Annotations/p1_b.xml"
+    broken.write_text("<annotation")
+    report = bring_in(settings, dataset, only=only)
+    assert report.images == 2
+    assert report.problems == [(str(only), "no image is called p9_a")]
 
 
 def test_an_image_that_exif_turns_is_reported_and_the_rest_comes_in(
@@ -142,3 +148,13 @@ def test_a_pattern_that_is_none_is_explained(settings: Settings, dataset: Path) 
 def test_gold_predictions_make_no_sense(settings: Settings, dataset: Path) -> None:
     with pytest.raises(InvalidInput, match="true boxes"):
         bring_in(settings, dataset, gold=True, import_as=ImportAs.PREDICTION)
+
+
+def test_a_pattern_that_makes_all_images_one_subject_is_told(
+    settings: Settings, dataset: Path
+) -> None:
+    command = ["--home", str(settings.home), "import", str(dataset), "--format", "voc"]
+    done = CliRunner().invoke(cli.app, [*command, "--subject-pattern", "^p"])
+    assert done.exit_code == 0
+    assert "of 1 subject came in" in done.stdout
+    assert "never split into folds" in done.stdout

@@ -87,6 +87,12 @@ def test_a_registration_is_signed_and_says_by_which_key(home: Home, ref: ModelRe
     assert found["Trusted model keys"].found == fingerprint
 
 
+def test_the_doctor_advises_nothing_where_nothing_is_wrong(settings: Settings) -> None:
+    done = CliRunner().invoke(cli.app, ["--home", str(settings.home), "doctor"])
+    assert "none yet: made when" in done.stdout
+    assert "chmod" not in done.stdout
+
+
 def test_an_outsider_verifies_with_the_public_key_alone(
     home: Home, ref: ModelRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -424,6 +424,7 @@ class TestDecide:
         *_, shown = self.section(made, registry, Service("2")).promote(ENGINEER, "2")
         assert "The model &lt;does&gt; not load." in shown[1]
         assert "What was reported: The model &lt;does&gt; not load." in shown[2]
+        assert '<div class="slt-notice slt-warn"' in shown[2]
         assert registry.aliases["champion"] == model("1")
         assert made.events[-1].outcome is Outcome.FAILED
         assert enabled(*shown[-4:]) == [False, False, True, False]
@@ -438,6 +439,9 @@ class TestDecide:
         (shown,) = steps
         assert "Version 1 is the champion and serves now." in shown[1]
         assert shown[-1] == ""
+        assert "It was promoted, and rolled back later." in shown[2]
+        assert "Rolled back by quiet-otter (you): “misses rods”" in shown[2]
+        assert shown[0].choices[0][0].endswith("rolled back")
         assert made.events[-1].reason == "misses rods"
         assert registry.aliases["champion"] == model("1")
 

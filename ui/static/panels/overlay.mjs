@@ -78,8 +78,9 @@ function empty(desk) {
       }),
     );
   }
+  const source = work === 'first' ? ' New images, from Upload or over the API, bring new cases.' : '';
   const text = filtered
     ? 'No free case matches these filters. Others may be there without them.'
-    : 'All done here, or in the hands of others. New cases come with new images.';
+    : `All done here, or in the hands of others.${source}`;
   return { id: 'empty', title: `No case waits for ${WORDS[work] ?? 'you'}`, text, actions };
 }

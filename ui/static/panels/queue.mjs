@@ -21,14 +21,24 @@ export function queueDialog(desk, open) {
   const about = el('span', { class: 'sl-quiet', testid: 'queue-total', role: 'status' });
   const body = el('tbody', null);
   const more = button('Show more', { run: () => load(cursor), testid: 'queue-more' });
-  const columns = ['Why it is here', 'Uncertainty', 'Model', 'Since'];
+  const columns = [
+    ['Why it is here', ''],
+    ['Uncertainty', 'sl-number'],
+    ['Model', 'sl-more'],
+    ['Since', 'sl-more'],
+  ];
   const table = el(
     'table',
     { class: 'sl-table' },
     el(
       'thead',
       null,
-      el('tr', null, ...columns.map((text) => el('th', { scope: 'col', text })), el('td', null)),
+      el(
+        'tr',
+        null,
+        ...columns.map(([text, kind]) => el('th', { scope: 'col', class: kind, text })),
+        el('td', null),
+      ),
     ),
     body,
   );
@@ -85,8 +95,8 @@ export function queueDialog(desk, open) {
       { testid: 'queue-row', data: { case: entry.id } },
       el('td', { text: reasonText(entry) }),
       el('td', { class: 'sl-number', text: entry.priority === null ? '' : `${Math.round(entry.priority * 100)} %` }),
-      el('td', { text: entry.model ?? '' }),
-      el('td', { text: new Date(entry.created_at).toLocaleDateString() }),
+      el('td', { class: 'sl-more', text: entry.model ?? '' }),
+      el('td', { class: 'sl-more', text: new Date(entry.created_at).toLocaleDateString() }),
       el('td', null, take),
     );
   }
