@@ -81,6 +81,7 @@ def parser() -> argparse.ArgumentParser:
     add("--overload", action="store_true", help="Also five times the capacity, open loop.")
     add("--swap", type=int, default=0, metavar="N", help="Also N swaps under load.")
     add_trial_options(parser)
+    add_other_version(parser)
     return parser
 
 
@@ -88,14 +89,17 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--data", type=Path, default=BCCD, help="A folder with JPEG images.")
     add("--weights", type=Path, default=BCCD_WEIGHTS, help="A YOLO .pt file.")
-    add(
+    add("--image-size", type=int, help="Longer side in pixels; default: the weights'.")
+    add("--images", type=int, default=64, help="At most so many different ones.")
+    add("--device", default=CPU, choices=(CPU, "0"), help="Of plain; with cpu no GPU is seen.")
+
+
+def add_other_version(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--other-weights",
         type=Path,
         help="Of the version that is swapped in or tried; default: the same weights.",
     )
-    add("--image-size", type=int, help="Longer side in pixels; default: the weights'.")
-    add("--images", type=int, default=64, help="At most so many different ones.")
-    add("--device", default=CPU, choices=(CPU, "0"), help="Of plain; with cpu no GPU is seen.")
 
 
 def add_trial_options(parser: argparse.ArgumentParser) -> None:
@@ -124,7 +128,16 @@ def needs_other(arguments: argparse.Namespace) -> bool:
 
 
 def compare(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    settings, versions = prepare(arguments, folder)
+    settings, versions = prepare(
+        arguments,
+        folder,
+        ways=tuple(arguments.ways),
+        clients=tuple(arguments.clients),
+        seconds=arguments.seconds,
+        warmup=arguments.warmup,
+        rounds=arguments.rounds,
+        precisions=tuple(dict.fromkeys(arguments.precisions)),
+    )
     other = other_version(arguments, settings, folder) if needs_other(arguments) else None
     say("checking that all see the same boxes")
     ways = Ways(settings, versions, folder)
@@ -149,9 +162,12 @@ def compare(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return summary(settings, rounds, ways.boxes) | {"load_average": loads} | stress
 
 
-def prepare(arguments: argparse.Namespace, folder: Path) -> tuple[Settings, dict[str, Version]]:
-    """The settings, and the versions that are compared, by precision. They are in a new home, which
-    this process and all that it starts are in from here on."""
+def prepare(
+    arguments: argparse.Namespace, folder: Path, **options: Any
+) -> tuple[Settings, dict[str, Version]]:
+    """The settings, with these ``options`` among them, and the versions that are compared, by
+    precision. They are in a new home, which this process and all that it starts are in from here
+    on."""
     enter_home(folder / "home", arguments.device)
     product, config_dir = load_settings(), folder / "ultralytics"
     size = arguments.image_size or read_checkpoint(arguments.weights, config_dir).image_size
@@ -167,13 +183,8 @@ def prepare(arguments: argparse.Namespace, folder: Path) -> tuple[Settings, dict
         padded=padded,
         min_confidence=product.min_confidence,
         nms_iou=product.nms_iou,
-        ways=tuple(getattr(arguments, "ways", ("ours",))),
-        clients=tuple(getattr(arguments, "clients", CLIENTS)),
-        seconds=getattr(arguments, "seconds", 0.0),
-        warmup=getattr(arguments, "warmup", 0.0),
-        rounds=getattr(arguments, "rounds", 1),
-        precisions=tuple(dict.fromkeys(getattr(arguments, "precisions", (F32,)))),
         device=arguments.device,
+        **options,
     ).with_cores()
     versions = register_versions(weights, settings.precisions, files, folder / "snapshot")
     if settings.server_cores != settings.load_cores:

@@ -21,7 +21,13 @@ from typing import Any
 
 from rich.console import Console
 
-from bench.serve import add_model_options, errors_for_people, other_version, prepare
+from bench.serve import (
+    add_model_options,
+    add_other_version,
+    errors_for_people,
+    other_version,
+    prepare,
+)
 from bench.serve_process import apply_load, say
 from bench.serve_settings import describe_machine
 from bench.serve_stress import LONGEST_SECONDS, swapping
@@ -55,20 +61,28 @@ def parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--json", action="store_true", help="Print JSON for machines.")
     add_model_options(parser)
-    add("--clients", type=int, default=4)
+    add("--clients", type=int, default=4, help="They send without a pause.")
     add("--kills", type=int, default=6, metavar="COUNT", help="One replica each.")
     add(
         "--after-swap",
         type=float,
         metavar="SECONDS",
-        help="Swap the model before each kill, so many seconds. Default: no swaps.",
+        help="Swap the model before each kill, and wait so long. Default: no swaps.",
     )
-    add("--between", type=float, default=2, metavar="SECONDS", help="From all being back on.")
+    add(
+        "--between",
+        type=float,
+        default=2,
+        metavar="SECONDS",
+        help="After all are back, before the next.",
+    )
+    add_other_version(parser)
     return parser
 
 
 def watch(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    settings, versions = prepare(arguments, folder)
+    options = {"ways": ("ours",), "clients": (arguments.clients,)}
+    settings, versions = prepare(arguments, folder, **options)
     swaps = arguments.after_swap is not None
     other = other_version(arguments, settings, folder) if swaps else None
     ways = Ways(settings, versions, folder)

@@ -47,7 +47,8 @@ def main() -> None:
 
 
 def watch(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    settings, versions = prepare(arguments, folder)
+    options = {"ways": ("ours",), "clients": (arguments.clients,)}
+    settings, versions = prepare(arguments, folder, **options)
     ways = Ways(settings, versions, folder)
     samples: list[dict[str, int]] = []
     with ways.server("ours") as server:

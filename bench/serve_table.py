@@ -14,6 +14,7 @@ INT8_NOTE = (
     "int8 is another model, calibrated on the images that were sent: its change in mAP is for the "
     "gate to say (python -m bench.int8_map)."
 )
+_WIDTH = 120
 _COLUMNS = (
     "way",
     "precision",
@@ -31,7 +32,7 @@ _COLUMNS = (
 
 
 def show(result: dict[str, Any]) -> None:
-    console, settings = Console(width=110), result["settings"]
+    console, settings = Console(width=_WIDTH), result["settings"]
     height, width = settings["padded"]
     table = Table(
         title=f"{width} x {height} px, {settings['files']} images, "
@@ -62,7 +63,17 @@ def show_trial(found: dict[str, Any]) -> None:
         title=f"A {found['kind']} of {found['share']:.0%}, median of {found['turns']} turns",
         title_justify="left",
     )
-    for column in ("clients", "", "images/s", "p50 ms", "p95 ms", "p99 ms", "seen", "failed"):
+    for column in (
+        "clients",
+        "",
+        "images/s",
+        "p50 ms",
+        "p95 ms",
+        "p99 ms",
+        "seen",
+        "skipped",
+        "failed",
+    ):
         table.add_column(column, justify="right" if column else "left")
     for row in found["rows"]:
         table.add_row(
@@ -70,10 +81,10 @@ def show_trial(found: dict[str, Any]) -> None:
             "with" if row["trial"] else "without",
             f"{row['images_per_second']:.1f}",
             *(_ms(row[name]) for name in ("p50_ms", "p95_ms", "p99_ms")),
-            str(row["seen"]) if row["trial"] else "",
+            *(str(row[name]) if row["trial"] else "" for name in ("seen", "skipped")),
             str(row["failed"]),
         )
-    Console(width=110).print(table)
+    Console(width=_WIDTH).print(table)
 
 
 def _show_ratios(console: Console, precision: str, ratios: dict[str, float | None]) -> None:

@@ -17,6 +17,7 @@ def measured(clients: int, p99: float | None, *, trial: bool, seen: int = 0) -> 
         "p99_ms": p99,
         "failed": 1,
         "seen": seen,
+        "skipped": 2 * seen,
     }
 
 
@@ -38,6 +39,7 @@ def test_turns_without_and_with_a_trial_are_put_together_by_the_number_of_client
     ]
     assert [row["p99_ms"] for row in found] == [None, 9.5, 14.0]
     assert [row["seen"] for row in found] == [0, 0, 50]
+    assert [row["skipped"] for row in found] == [0, 0, 100]
     assert [row["failed"] for row in found] == [1, 2, 2]
 
 
