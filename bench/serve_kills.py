@@ -36,7 +36,7 @@ from cluster.running import find_running
 from loop.errors import Unavailable
 from loop.predictions import ModelRef
 from loop.promoting import CHAMPION
-from serve.release import wait_until_served
+from serve.release import _application, _client, wait_until_served
 from store.model_registry import open_model_registry
 from store.own_key import api_headers
 from store.settings import load_settings
@@ -154,17 +154,16 @@ class Replicas:
     """Of the service that is up in this process's home."""
 
     def __init__(self) -> None:
-        from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
-
         self._settings = load_settings()
         running = find_running(self._settings)
         if running is None:
             raise Unavailable("Nothing is up in the bench's home.")
         self._api_url = running.api_url
-        self._dashboard = ServeSubmissionClient(running.dashboard_url)
+        self._dashboard_url = running.dashboard_url
 
     def pids(self) -> list[int]:
-        return running_pids(self._dashboard.get_serve_details())
+        with _client(self._dashboard_url) as client:
+            return running_pids(_application(client) or {"deployments": {}})
 
     def wait_without(self, gone: int) -> None:
         """Until that process is known to be gone and as many as there should be serve the champion.
@@ -182,11 +181,10 @@ class Replicas:
         wait_until_served(self._api_url, champion, _BACK_SECONDS, headers)
 
 
-def running_pids(details: dict[str, Any]) -> list[int]:
-    """The processes of all replicas that run, in what Serve says of its applications."""
+def running_pids(application: dict[str, Any]) -> list[int]:
+    """The processes of all replicas that run, in what Serve says of its application."""
     return [
         replica["pid"]
-        for application in details["applications"].values()
         for deployment in application["deployments"].values()
         for replica in deployment["replicas"]
         if replica["state"] == "RUNNING"

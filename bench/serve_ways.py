@@ -25,8 +25,8 @@ HOST = "127.0.0.1"
 CHECKED_IMAGES = 16
 # Between PyTorch and OpenVINO a box at the threshold falls on either side.
 _OFF_BY_SHARE = 0.02
-# The service compiles a frequent rectangle in the background. In INT8 OpenVINO's kernels for it see
-# other boxes than those for open shapes (6 of 269), and only the former are those of the limit.
+# The service compiles a frequent rectangle in the background. In INT8 it then sees other boxes than
+# with open shapes (6 of 269), and the limit's shape is fixed.
 _SETTLE_SECONDS, _BETWEEN_CHECKS_SECONDS = 20.0, 1.0
 
 Row = dict[str, Any]

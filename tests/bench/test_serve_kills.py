@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import Any
 
 import pytest
 
@@ -82,12 +81,8 @@ def test_only_replicas_that_run_are_killed() -> None:
         {"pid": 3, "state": "STOPPING"},
         {"pid": 4, "state": "RUNNING"},
     ]
-    details: dict[str, Any] = {
-        "applications": {
-            "second-look": {"deployments": {"DetectorReplica": {"replicas": replicas}}}
-        }
-    }
-    assert running_pids(details) == [1, 4]
+    application = {"deployments": {"DetectorReplica": {"replicas": replicas}}}
+    assert running_pids(application) == [1, 4]
 
 
 def test_by_default_there_are_no_swaps() -> None:
