@@ -39,10 +39,12 @@ COMPARISONS = (
     "canvas",
     "drift_alarms",
     "gate",
+    "int8_map",
     "kfold",
     "kfold_memory",
     "queue",
     "serve",
+    "serve_kills",
     "serve_memory",
 )
 ROUNDS = 50

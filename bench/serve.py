@@ -19,28 +19,32 @@ from typing import Any
 
 from bench.kfold_settings import BCCD, CPU
 from bench.serve_process import say
-from bench.serve_product import enter_home, formats_of, register, weights_at
+from bench.serve_product import enter_home, weights_at
 from bench.serve_settings import (
     BCCD_WEIGHTS,
     CLIENTS,
+    F32,
     OTHER_BCCD_WEIGHTS,
+    PRECISIONS,
     WAYS,
     Settings,
     choose_images,
 )
 from bench.serve_summary import summary
 from bench.serve_table import show
+from bench.serve_versions import Version, register_other, register_versions
 from bench.serve_ways import Row, Server, Ways
 from detector.checkpoint import read_checkpoint
-from detector.exporting import export_model
-from loop.errors import LoopError
+from loop.errors import InvalidInput, LoopError
+from loop.predictions import ModelRef
+from loop.trials import TrialKind, parse_share
 from store.settings import load_settings
 
 
 def main() -> None:
     arguments = parser().parse_args()
-    if "ours" not in arguments.ways and (arguments.overload or arguments.swap):
-        raise SystemExit("--overload and --swap are of the way ours.")
+    if "ours" not in arguments.ways and beyond_steady(arguments):
+        raise SystemExit("--overload, --swap, --shadow and --canary are of the way ours.")
     # Short: the path of a socket, which Ray makes below it, may have 107 bytes.
     with errors_for_people(), tempfile.TemporaryDirectory(prefix="serve-") as name:
         result = compare(arguments, Path(name))
@@ -61,6 +65,14 @@ def parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--json", action="store_true", help="Print JSON for machines.")
     add_model_options(parser)
+    add(
+        "--precision",
+        nargs="+",
+        choices=PRECISIONS,
+        default=[F32],
+        dest="precisions",
+        help="Of limit and ours: f32, int8, or both. INT8 is calibrated on the images.",
+    )
     add("--clients", type=int, nargs="+", default=CLIENTS, help="Numbers of clients.")
     add("--seconds", type=float, default=10, help="Of each measurement.")
     add("--warmup", type=float, default=3, help="Seconds before each measurement.")
@@ -68,7 +80,8 @@ def parser() -> argparse.ArgumentParser:
     add("--ways", nargs="+", choices=WAYS, default=WAYS, help="Default: all.")
     add("--overload", action="store_true", help="Also five times the capacity, open loop.")
     add("--swap", type=int, default=0, metavar="N", help="Also N swaps under load.")
-    add("--swap-weights", type=Path, help="The other version's; default: the same weights.")
+    add_trial_options(parser)
+    add_other_version(parser)
     return parser
 
 
@@ -78,43 +91,85 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     add("--weights", type=Path, default=BCCD_WEIGHTS, help="A YOLO .pt file.")
     add("--image-size", type=int, help="Longer side in pixels; default: the weights'.")
     add("--images", type=int, default=64, help="At most so many different ones.")
-    add("--precision", default="f32", help="f32, or what an export is named for, as int8.")
     add("--device", default=CPU, choices=(CPU, "0"), help="Of plain; with cpu no GPU is seen.")
 
 
-def compare(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    settings, model = prepare(arguments, folder)
-    if "ours" in settings.ways and arguments.swap:
-        from bench.serve_stress import prepare_swaps
+def add_other_version(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--other-weights",
+        type=Path,
+        help="Of the version that is swapped in or tried; default: the same weights.",
+    )
 
-        prepare_swaps(_other_weights(arguments, settings, folder))
+
+def add_trial_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_mutually_exclusive_group()
+    for kind, what in (
+        (TrialKind.SHADOW, "which is shown that share of the images"),
+        (TrialKind.CANARY, "which answers that share of the requests"),
+    ):
+        group.add_argument(
+            f"--{kind}",
+            type=_share,
+            metavar="SHARE",
+            help=f"Also without and with another version as a {kind}, {what}.",
+        )
+    parser.add_argument(
+        "--turns", type=int, default=2, help="How often without and with; of --shadow, --canary."
+    )
+
+
+def beyond_steady(arguments: argparse.Namespace) -> bool:
+    return bool(arguments.overload or needs_other(arguments))
+
+
+def needs_other(arguments: argparse.Namespace) -> bool:
+    return bool(arguments.swap or arguments.shadow or arguments.canary)
+
+
+def compare(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    settings, versions = prepare(
+        arguments,
+        folder,
+        ways=tuple(arguments.ways),
+        clients=tuple(arguments.clients),
+        seconds=arguments.seconds,
+        warmup=arguments.warmup,
+        rounds=arguments.rounds,
+        precisions=tuple(dict.fromkeys(arguments.precisions)),
+    )
+    other = other_version(arguments, settings, folder) if needs_other(arguments) else None
     say("checking that all see the same boxes")
-    ways = Ways(settings, model, folder)
+    ways = Ways(settings, versions, folder)
     rounds: list[list[Row]] = []
     stress: dict[str, Any] = {}
     loads = []
 
     def then(server: Server, rows: list[Row]) -> None:
-        stress.update(_stress(ways, server, rows, arguments))
+        stress.update(_stress(ways, server, rows, arguments, other))
 
+    stressed = ("ours", settings.precisions[0])
     for number in range(settings.rounds):
         last = number == settings.rounds - 1
         loads.append(os.getloadavg()[0])
         rounds.append([])
-        for way in settings.ways if number % 2 == 0 else reversed(settings.ways):
-            say(f"round {number + 1} of {settings.rounds}: {way}")
-            rows = ways.measure(way, then if last and way == "ours" else None)
+        order = settings.contestants
+        for each in order if number % 2 == 0 else reversed(order):
+            say(f"round {number + 1} of {settings.rounds}: {' in '.join(each)}")
+            rows = ways.measure(*each, then if last and each == stressed else None)
             rounds[-1] += rows
             say("  " + ", ".join(f"{row['images_per_second']:.1f}/s" for row in rows))
     return summary(settings, rounds, ways.boxes) | {"load_average": loads} | stress
 
 
-def prepare(arguments: argparse.Namespace, folder: Path) -> tuple[Settings, Path]:
-    """The settings, and the network of the limit. The weights are the champion of a new home, which
-    this process and all that it starts are in from here on."""
+def prepare(
+    arguments: argparse.Namespace, folder: Path, **options: Any
+) -> tuple[Settings, dict[str, Version]]:
+    """The settings, with these ``options`` among them, and the versions that are compared, by
+    precision. They are in a new home, which this process and all that it starts are in from here
+    on."""
     enter_home(folder / "home", arguments.device)
     product, config_dir = load_settings(), folder / "ultralytics"
-    formats = formats_of(arguments.precision)
     size = arguments.image_size or read_checkpoint(arguments.weights, config_dir).image_size
     weights = weights_at(arguments.weights.absolute(), size, folder / "weights", config_dir)
     stride = read_checkpoint(weights, config_dir).stride
@@ -128,32 +183,39 @@ def prepare(arguments: argparse.Namespace, folder: Path) -> tuple[Settings, Path
         padded=padded,
         min_confidence=product.min_confidence,
         nms_iou=product.nms_iou,
-        ways=tuple(getattr(arguments, "ways", ("ours",))),
-        clients=tuple(getattr(arguments, "clients", CLIENTS)),
-        seconds=getattr(arguments, "seconds", 0.0),
-        warmup=getattr(arguments, "warmup", 0.0),
-        rounds=getattr(arguments, "rounds", 1),
-        precision=arguments.precision,
         device=arguments.device,
+        **options,
     ).with_cores()
-    say("exporting")
-    made = export_model(weights, formats, folder / "exports", config_dir=config_dir)
-    if made.refused:
-        raise SystemExit(f"The weights cannot be exported: {dict(made.refused)}")
-    if "ours" in settings.ways:
-        say("registering")
-        register(weights, "champion", formats)
+    versions = register_versions(weights, settings.precisions, files, folder / "snapshot")
     if settings.server_cores != settings.load_cores:
         # What this process does meanwhile is not done by the server.
         os.sched_setaffinity(0, settings.load_cores)
-    return settings, made.folders[formats[-1].value] / formats[-1].file
+    return settings, versions
+
+
+def other_version(arguments: argparse.Namespace, settings: Settings, folder: Path) -> ModelRef:
+    """Registered beside the champion, to be swapped in or tried."""
+    other = arguments.other_weights
+    if other is None and arguments.weights == BCCD_WEIGHTS and OTHER_BCCD_WEIGHTS.is_file():
+        other = OTHER_BCCD_WEIGHTS
+    if other is None:
+        return register_other(settings.weights)
+    return register_other(
+        weights_at(
+            other.absolute(), settings.image_size, folder / "weights", folder / "ultralytics"
+        )
+    )
 
 
 def _stress(
-    ways: Ways, server: Server, rows: list[Row], arguments: argparse.Namespace
+    ways: Ways,
+    server: Server,
+    rows: list[Row],
+    arguments: argparse.Namespace,
+    other: ModelRef | None,
 ) -> dict[str, Any]:
     """Beside the figures of the same server without stress, which ``rows`` are."""
-    if not (arguments.swap or arguments.overload):
+    if not beyond_steady(arguments):
         return {}
     from bench.serve_stress import overload, swaps  # imports MLflow
 
@@ -161,22 +223,38 @@ def _stress(
     capacity = max(row["images_per_second"] for row in rows)
     steady = {"steady_clients": busiest["clients"], "steady_p99_ms": busiest["p99_ms"]}
     found: dict[str, Any] = {}
-    if arguments.swap:
-        found["swap"] = steady | swaps(ways, server, busiest["clients"], arguments.swap)
+    if other is not None and (arguments.shadow or arguments.canary):
+        found["trial"] = _trial(ways, server, arguments, other)
+    if other is not None and arguments.swap:
+        found["swap"] = steady | swaps(ways, server, busiest["clients"], arguments.swap, other)
     if arguments.overload:
         found["overload"] = steady | overload(ways, server, capacity, arguments.seconds)
     return found
 
 
-def _other_weights(arguments: argparse.Namespace, settings: Settings, folder: Path) -> Path:
-    other = arguments.swap_weights
-    if other is None and arguments.weights == BCCD_WEIGHTS and OTHER_BCCD_WEIGHTS.is_file():
-        other = OTHER_BCCD_WEIGHTS
-    if other is None:
-        return settings.weights
-    return weights_at(
-        other.absolute(), settings.image_size, folder / "weights", folder / "ultralytics"
+def _trial(
+    ways: Ways, server: Server, arguments: argparse.Namespace, other: ModelRef
+) -> dict[str, Any]:
+    from bench.serve_trials import trials
+
+    return trials(
+        ways,
+        server,
+        other,
+        TrialKind.SHADOW if arguments.shadow else TrialKind.CANARY,
+        arguments.shadow or arguments.canary,
+        clients=arguments.clients,
+        turns=arguments.turns,
+        seconds=arguments.seconds,
+        warmup=arguments.warmup,
     )
+
+
+def _share(text: str) -> float:
+    try:
+        return parse_share(text)
+    except InvalidInput as error:
+        raise argparse.ArgumentTypeError(error.message) from error
 
 
 if __name__ == "__main__":

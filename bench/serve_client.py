@@ -15,6 +15,10 @@ from typing import Any
 import httptools
 
 OK, TOO_MANY = 200, 429
+_NO_ANSWER = "the connection was closed without an answer"
+_CUT = "the connection was closed in the middle of an answer"
+NOT_CONNECTED = "the connection was refused"
+_LONGEST_SAID = 200
 # Of the answer of `POST /v1/detect`: which version made it.
 _VERSION = b'"version":'
 
@@ -23,7 +27,8 @@ _VERSION = b'"version":'
 class Answer:
     """``due`` and ``done`` are seconds on the clock of the event loop; ``status`` 0 is no answer.
 
-    ``due`` is when the request should have been sent, ``sent`` when it was.
+    ``due`` is when the request should have been sent, ``sent`` when it was. ``said`` is what an
+    answer other than 200 and 429 said, or how the connection ended without one.
     """
 
     status: int
@@ -32,6 +37,7 @@ class Answer:
     done: float
     version: str = ""
     retry_after: bool = False
+    said: str = ""
 
 
 def request_bytes(host: str, path: str, body: bytes, key: str = "") -> bytes:
@@ -60,6 +66,7 @@ class Client(asyncio.Protocol):
         self.busy = False
         self._body = bytearray()
         self._retry_after = False
+        self._begun = False
 
     @property
     def open(self) -> bool:
@@ -69,7 +76,7 @@ class Client(asyncio.Protocol):
         if self._transport is None or self.busy:
             raise RuntimeError("The connection is closed or busy.")
         self._due, self.sent, self.busy = due, self._clock(), True
-        self._retry_after = False
+        self._retry_after = self._begun = False
         self._body.clear()
         self._transport.write(request)
 
@@ -81,6 +88,7 @@ class Client(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]  # of a TCP connection
 
     def data_received(self, data: bytes) -> None:
+        self._begun = True
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
@@ -98,7 +106,7 @@ class Client(asyncio.Protocol):
             self._retry_after = True
 
     def on_body(self, body: bytes) -> None:
-        if self._versions:
+        if self._versions or self._parser.get_status_code() not in (OK, TOO_MANY):
             self._body += body
 
     def on_message_complete(self) -> None:
@@ -110,8 +118,22 @@ class Client(asyncio.Protocol):
     def _finish(self, status: int) -> None:
         self.busy = False
         version = _version(self._body) if self._versions and status == OK else ""
+        said = "" if status in (OK, TOO_MANY) else self._said(status)
         done = self._clock()
-        self._answered(self, Answer(status, self._due, self.sent, done, version, self._retry_after))
+        self._answered(
+            self, Answer(status, self._due, self.sent, done, version, self._retry_after, said)
+        )
+
+    def _said(self, status: int) -> str:
+        if not status:
+            return _CUT if self._begun else _NO_ANSWER
+        text = bytes(self._body).decode("utf-8", errors="replace")
+        try:
+            error = json.loads(text)["error"]
+            text = f"{error['code']}: {error['message']}"
+        except (ValueError, KeyError, TypeError):
+            pass
+        return f"{status} {text}".strip()[:_LONGEST_SAID]
 
 
 def _version(body: bytearray) -> str:

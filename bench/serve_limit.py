@@ -2,8 +2,9 @@
 
 Included: the network, on one image at a time of a fixed shape, and handing it over. Not included:
 reading, decoding, letterboxing and scaling the images (done before, to 32-bit floats that are
-handed over without a copy), suppression, and any server. An `AsyncInferQueue` in THROUGHPUT mode
-in 32-bit floats, as many requests in flight as OpenVINO thinks best, kept full by one thread.
+handed over without a copy), suppression, and any server. An `AsyncInferQueue` in THROUGHPUT mode,
+as many requests in flight as OpenVINO thinks best, kept full by one thread. What is not in eight
+bits in the model is computed in 32-bit floats.
 
 Reads one line of JSON (`LimitPlan`), writes lines of JSON as `bench.serve_load` does, and stays
 until a line comes in or stdin ends, so that its memory can be read.
@@ -27,9 +28,9 @@ from detector.letterbox import Placement, network_input, place, suppress, to_det
 from detector.openvino_env import import_openvino
 
 INCLUDES = (
-    "the network only, in process, by an AsyncInferQueue with PERFORMANCE_HINT=THROUGHPUT in f32, "
-    "one image a request in a fixed shape; images are decoded, letterboxed and scaled before, and "
-    "nothing is suppressed"
+    "the network only, in process, by an AsyncInferQueue with PERFORMANCE_HINT=THROUGHPUT and "
+    "no bf16, one image a request in a fixed shape; images are decoded, letterboxed and scaled "
+    "before, and nothing is suppressed"
 )
 
 

@@ -23,7 +23,7 @@ from typing import Any, Self
 
 import uvloop
 
-from bench.serve_client import Answer, Client, request_bytes
+from bench.serve_client import NOT_CONNECTED, Answer, Client, request_bytes
 from bench.serve_tally import Tally
 
 # A file descriptor each; more would be refused rather than wait.
@@ -212,7 +212,7 @@ class _Load:
                 # In a closed loop a refused connection is a request that failed; in an open one
                 # the request waits on, and that counts.
                 if plan.rate is None and self.tally.counting:
-                    self._count(Answer(0, begun, begun, self._clock()))
+                    self._count(Answer(0, begun, begun, self._clock(), said=NOT_CONNECTED))
                 await asyncio.sleep(_RECONNECT_SECONDS)
                 continue
             break

@@ -14,7 +14,6 @@ from typing import Any
 from bench.serve_process import process, wait_for, wait_until_idle
 from bench.serve_settings import Settings
 from detector.checkpoint import read_checkpoint
-from detector.formats import ExportFormat
 from store.processes import free_port
 
 _CLI = "cluster.cli"
@@ -52,27 +51,6 @@ def command(*arguments: str) -> Any:
     if done.returncode != 0:
         raise RuntimeError(f"secondlook {' '.join(arguments)}:\n{done.stdout}{done.stderr[-3000:]}")
     return json.loads(done.stdout)
-
-
-def register(weights: Path, alias: str, formats: list[ExportFormat]) -> None:
-    """Register weights with their exports. Raises `RuntimeError` if the product refuses one."""
-    exports = [part for each in formats for part in ("--export", each.value)]
-    version = command("models", "register", str(weights), "--alias", alias, *exports)["version"]
-    found = command("models", "show", version)["exports"]
-    missing = [each.value for each in formats if each.value not in found]
-    if missing:
-        raise RuntimeError(f"Version {version} has no export to {', '.join(missing)}.")
-
-
-def formats_of(precision: str) -> list[ExportFormat]:
-    """The exports that the precision takes. Exits if there is none of that name."""
-    if precision == "f32":
-        return [ExportFormat.OPENVINO]
-    found = [each for each in ExportFormat if precision in each.value]
-    if not found:
-        names = ", ".join(each.value for each in ExportFormat)
-        raise SystemExit(f"There is no export in {precision}; there are {names}.")
-    return [ExportFormat.OPENVINO, *found]
 
 
 @contextmanager

@@ -15,6 +15,8 @@ from detector.letterbox import Placement, place
 BCCD_WEIGHTS = BCCD.parent / "weights" / "bccd-yolo11n-320.pt"
 OTHER_BCCD_WEIGHTS = BCCD.parent / "weights" / "bccd-half-yolo11n-320.pt"
 WAYS = ("plain", "limit", "ours")
+F32, EIGHT_BITS = "f32", "int8"
+PRECISIONS = (F32, EIGHT_BITS)
 CLIENTS = (1, 8, 32)
 MOST_DETECTIONS = 1000
 _SUFFIXES = (".jpg", ".jpeg")
@@ -38,10 +40,18 @@ class Settings:
     seconds: float = 10.0
     warmup: float = 3.0
     rounds: int = 2
-    precision: str = "f32"
+    precisions: tuple[str, ...] = (F32,)
     device: str = CPU
     server_cores: tuple[int, ...] = ()
     load_cores: tuple[int, ...] = ()
+
+    @property
+    def contestants(self) -> list[tuple[str, str]]:
+        """Each way with its precision; plain is in 32-bit floats, whatever the others are in."""
+        plain = [("plain", F32)] if "plain" in self.ways else []
+        return plain + [
+            (way, precision) for precision in self.precisions for way in self.ways if way != "plain"
+        ]
 
     def with_cores(self) -> Self:
         server, load = split_cores(sorted(os.sched_getaffinity(0)))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from bench.serve_process import apply_load, say
-from bench.serve_product import formats_of, register
 from bench.serve_ways import Server, Ways
 from cluster.context import engineer, running_swap
-from loop.promoting import CANDIDATE, PREVIOUS, roll_back
+from loop.predictions import ModelRef
+from loop.promoting import PREVIOUS, roll_back
 from store.model_registry import open_model_registry
 from store.settings import load_settings
 from store.unit_of_work import open_units_of_work
@@ -19,7 +19,7 @@ OVERLOAD = 5
 # Swaps begin so long after the load, and so long after one another.
 _BETWEEN_SWAPS_SECONDS = 2.0
 # The load ends with the last swap, however long that takes.
-_LONGEST_SECONDS = 3600.0
+LONGEST_SECONDS = 3600.0
 
 
 def overload(ways: Ways, server: Server, capacity: float, seconds: float) -> dict[str, Any]:
@@ -39,39 +39,41 @@ def overload(ways: Ways, server: Server, capacity: float, seconds: float) -> dic
     }
 
 
-def swaps(ways: Ways, server: Server, clients: int, count: int) -> dict[str, Any]:
-    """Swap between the champion and the previous one ``count`` times under load, as
-    ``secondlook models rollback`` does, from this process."""
+def swaps(ways: Ways, server: Server, clients: int, count: int, other: ModelRef) -> dict[str, Any]:
+    """Swap between the champion and ``other`` ``count`` times under load."""
     say(f"{count} swaps under the load of {clients} clients")
-    settings = load_settings()
-    units, registry = open_units_of_work(settings), open_model_registry(settings)
-    swap, spent = running_swap(settings), list[float]()
+    roll_back_once, spent = swapping(other), list[float]()
 
     def swap_all() -> None:
         for _ in range(count):
             time.sleep(_BETWEEN_SWAPS_SECONDS)
             begun = time.monotonic()
-            roll_back(units, registry, actor=engineer(settings), reason="bench", swap=swap)
+            roll_back_once()
             spent.append(time.monotonic() - begun)
         time.sleep(_BETWEEN_SWAPS_SECONDS)
 
-    plan = ways.plan(server, clients=clients, seconds=_LONGEST_SECONDS, versions=True)
+    plan = ways.plan(server, clients=clients, seconds=LONGEST_SECONDS, versions=True)
     found = apply_load(plan, server.pid, ways.log, meanwhile=swap_all)
+    kept = ("p50_ms", "p99_ms", "max_ms", "statuses", "said", "versions")
     return {
         "swaps": count,
         "swap_seconds": spent,
         "clients": clients,
         "requests": found["answers"],
         "failed": found["errors"] + found["rejected"],
-        **{name: found[name] for name in ("p50_ms", "p99_ms", "max_ms", "statuses", "versions")},
+        **{name: found[name] for name in kept},
     }
 
 
-def prepare_swaps(other: Path) -> None:
-    """Register the version that is swapped with the champion, as the one before it."""
-    register(other, CANDIDATE, formats_of("f32"))
-    registry = open_model_registry(load_settings())
-    ref = registry.find_alias(CANDIDATE)
-    if ref is None:
-        raise RuntimeError("The version that was registered is not there.")
-    registry.set_alias(PREVIOUS, ref)
+def swapping(other: ModelRef) -> Callable[[], None]:
+    """What puts the version before into service, as ``secondlook models rollback`` does, from this
+    process; ``other`` is that version at first, and then the one that served."""
+    settings = load_settings()
+    units, registry = open_units_of_work(settings), open_model_registry(settings)
+    registry.set_alias(PREVIOUS, other)
+    swap, actor = running_swap(settings), engineer(settings)
+
+    def roll_back_once() -> None:
+        roll_back(units, registry, actor=actor, reason="bench", swap=swap)
+
+    return roll_back_once

@@ -8,9 +8,16 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.serve_limit import INCLUDES
+from bench.serve_settings import EIGHT_BITS
 
+INT8_NOTE = (
+    "int8 is another model, calibrated on the images that were sent: its change in mAP is for the "
+    "gate to say (python -m bench.int8_map)."
+)
+_WIDTH = 120
 _COLUMNS = (
     "way",
+    "precision",
     "clients",
     "images/s",
     "spread",
@@ -25,32 +32,79 @@ _COLUMNS = (
 
 
 def show(result: dict[str, Any]) -> None:
-    console, settings = Console(width=110), result["settings"]
+    console, settings = Console(width=_WIDTH), result["settings"]
     height, width = settings["padded"]
     table = Table(
-        title=f"{settings['precision']}, {width} x {height} px, {settings['files']} images, "
+        title=f"{width} x {height} px, {settings['files']} images, "
         f"{settings['seconds']:g} s, median of {settings['rounds']} rounds, on "
         f"{result['machine']}",
         title_justify="left",
     )
     for column in _COLUMNS:
-        table.add_column(column, justify="left" if column == "way" else "right")
+        table.add_column(column, justify="left" if column in ("way", "precision") else "right")
     for row in result["rows"]:
         table.add_row(*_cells(row))
     console.print(table)
     console.print(f"limit: {INCLUDES}.", highlight=False)
-    for name, other in (("ratio_to_limit", "the limit"), ("ratio_to_plain", "plain")):
-        if result[name] is not None:
-            console.print(f"ours / {other}: {result[name]:.2f}")
+    for precision, ratios in result["ratios"].items():
+        _show_ratios(console, precision, ratios)
+    if EIGHT_BITS in result["ratios"]:
+        console.print(INT8_NOTE, highlight=False)
     if "overload" in result:
         _show_overload(console, result["overload"])
     if "swap" in result:
         _show_swap(console, result["swap"])
+    if "trial" in result:
+        show_trial(result["trial"])
+
+
+def show_trial(found: dict[str, Any]) -> None:
+    table = Table(
+        title=f"A {found['kind']} of {found['share']:.0%}, median of {found['turns']} turns",
+        title_justify="left",
+    )
+    for column in (
+        "clients",
+        "",
+        "images/s",
+        "p50 ms",
+        "p95 ms",
+        "p99 ms",
+        "seen",
+        "skipped",
+        "failed",
+    ):
+        table.add_column(column, justify="right" if column else "left")
+    for row in found["rows"]:
+        table.add_row(
+            str(row["clients"]),
+            "with" if row["trial"] else "without",
+            f"{row['images_per_second']:.1f}",
+            *(_ms(row[name]) for name in ("p50_ms", "p95_ms", "p99_ms")),
+            *(str(row[name]) if row["trial"] else "" for name in ("seen", "skipped")),
+            str(row["failed"]),
+        )
+    Console(width=_WIDTH).print(table)
+
+
+def _show_ratios(console: Console, precision: str, ratios: dict[str, float | None]) -> None:
+    told = [
+        f"{ratio:.2f} of {other}"
+        for other, ratio in (
+            ("the limit", ratios["ratio_to_limit"]),
+            ("plain", ratios["ratio_to_plain"]),
+            ("ours in f32", ratios["ratio_to_f32"]),
+        )
+        if ratio is not None
+    ]
+    if told:
+        console.print(f"ours in {precision}: {', '.join(told)}", highlight=False)
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
     return [
         row["way"],
+        row["precision"],
         str(row["clients"] or "-"),
         f"{row['images_per_second']:.1f}",
         "-" if row["spread"] is None else f"{row['spread']:.0%}",

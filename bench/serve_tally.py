@@ -10,6 +10,9 @@ import numpy as np
 
 from bench.serve_client import OK, TOO_MANY, Answer
 
+# Errors that name what they are about are all different.
+_MOST_SAID = 20
+
 
 class Tally:
     """Counts answers between `begin` and `end`.
@@ -24,6 +27,7 @@ class Tally:
         self.answers = 0
         self._statuses: Counter[int] = Counter()
         self._versions: Counter[str] = Counter()
+        self._said: Counter[str] = Counter()
         self._latencies: list[float] = []
         self._rejections: list[float] = []
         self._late = 0.0
@@ -51,9 +55,12 @@ class Tally:
         elif answer.status == TOO_MANY:
             self._rejections.append(answer.done - answer.due)
             self._retry_after += answer.retry_after
+        if answer.said:
+            self._said[answer.said] += 1
 
     def result(self) -> dict[str, Any]:
-        """Latencies in milliseconds; ``errors`` is everything but 200 and 429."""
+        """Latencies in milliseconds; ``errors`` is everything but 200 and 429, and ``said`` is what
+        these said, the most frequent first."""
         # What was due in an open loop's window may be answered long after it.
         seconds = max(max(self._ended, self._last) - self._begun, 1e-9)
         accepted, rejected = self._statuses[OK], self._statuses[TOO_MANY]
@@ -68,6 +75,7 @@ class Tally:
             "rejected_with_retry_after": self._retry_after,
             "errors": self.answers - accepted - rejected,
             "statuses": {str(code): count for code, count in sorted(self._statuses.items())},
+            "said": dict(self._said.most_common(_MOST_SAID)),
             "versions": dict(self._versions),
             "latest_send_ms": self._late * 1000,
             "load_cpu_seconds": self._cpu_ended - self._cpu_begun,
@@ -75,12 +83,13 @@ class Tally:
 
 
 def milliseconds(seconds: list[float]) -> dict[str, float | None]:
-    """Median, 99th percentile and maximum; None of nothing."""
+    """Median, 95th and 99th percentile, and maximum; None of nothing."""
     if not seconds:
-        return {"p50_ms": None, "p99_ms": None, "max_ms": None}
+        return dict.fromkeys(("p50_ms", "p95_ms", "p99_ms", "max_ms"))
     values = np.asarray(seconds) * 1000
     return {
         "p50_ms": float(np.percentile(values, 50)),
+        "p95_ms": float(np.percentile(values, 95)),
         "p99_ms": float(np.percentile(values, 99)),
         "max_ms": float(values.max()),
     }

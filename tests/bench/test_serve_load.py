@@ -65,7 +65,17 @@ def test_refused_failed_and_broken_requests_are_told_apart(images: tuple[str, ..
     assert result["statuses"] == {"0": 10, "200": 10, "429": 10, "500": 10}
     assert (result["images"], result["rejected"], result["errors"]) == (10, 10, 20)
     assert result["rejected_with_retry_after"] == 10
+    assert result["said"] == {
+        "500 no_luck: It went wrong.": 10,
+        "the connection was closed without an answer": 10,
+    }
     assert tiny.connections >= 10  # a new one after each that broke
+
+
+def test_an_answer_that_was_cut_off_is_told_from_none(images: tuple[str, ...]) -> None:
+    tiny = TinyServer(cut=True)
+    result, _ = load(tiny, images, clients=1, requests=2, warmup=0.0)
+    assert result["said"] == {"the connection was closed in the middle of an answer": 2}
 
 
 def test_a_server_that_closes_after_each_answer_is_no_error(images: tuple[str, ...]) -> None:
@@ -79,6 +89,7 @@ def test_a_server_that_is_not_there_is_an_error(images: tuple[str, ...]) -> None
     plan = Plan("127.0.0.1", 1, "/", images, requests=3, warmup=0.0)
     asyncio.run(generate(plan, found.append, asyncio.Event()))
     assert found[-1]["errors"] == 3
+    assert found[-1]["said"] == {"the connection was refused": 3}
     assert found[-1]["p99_ms"] is None
 
 

@@ -13,13 +13,15 @@ REASONS = {200: "OK", 429: "Too Many Requests", 500: "Internal Server Error"}
 
 @dataclass
 class TinyServer:
-    """``statuses`` are given in turn; 0 closes the connection without an answer. At most ``slots``
+    """``statuses`` are given in turn; 0 closes the connection without an answer, and ``cut`` closes
+    it after the answer's head. At most ``slots``
     requests are worked on at once, each for ``delay`` seconds."""
 
     statuses: tuple[int, ...] = (200,)
     delay: float = 0.0
     slots: int = 1000
     close: bool = False
+    cut: bool = False
     port: int = 0
     requests: list[bytes] = field(default_factory=list)
     connections: int = 0
@@ -35,8 +37,9 @@ class TinyServer:
                     await asyncio.sleep(self.delay)
                 if not status:
                     return
-                writer.write(self._answer(status))
-                if self.close:
+                answer = self._answer(status)
+                writer.write(answer.partition(b"{")[0] if self.cut else answer)
+                if self.close or self.cut:
                     return
         except (asyncio.IncompleteReadError, ConnectionError):
             return
@@ -44,7 +47,10 @@ class TinyServer:
             writer.close()
 
     def _answer(self, status: int) -> bytes:
-        body = json.dumps({"model": {"version": str(1 + len(self.requests) % 2)}}).encode()
+        content: dict[str, object] = {"model": {"version": str(1 + len(self.requests) % 2)}}
+        if status == 500:
+            content = {"error": {"code": "no_luck", "message": "It went wrong."}}
+        body = json.dumps(content).encode()
         lines = [f"HTTP/1.1 {status} {REASONS[status]}", f"Content-Length: {len(body)}"]
         lines += ["Retry-After: 1"] if status == 429 else []
         lines += ["Connection: close"] if self.close else []
