@@ -35,11 +35,10 @@ from bench.serve_ways import Server, Ways
 from cluster.running import find_running
 from loop.errors import Unavailable
 from loop.predictions import ModelRef
-from loop.promoting import CHAMPION
 from serve.release import _application, _client, wait_until_served
-from store.model_registry import open_model_registry
 from store.own_key import api_headers
 from store.settings import load_settings
+from store.unit_of_work import open_units_of_work
 
 # Importing torch, loading the model and measuring it, on a machine whose cores are busy.
 _BACK_SECONDS = 240.0
@@ -176,9 +175,10 @@ class Replicas:
             if time.monotonic() > deadline:
                 raise Unavailable(f"A killed replica was not back after {_BACK_SECONDS:.0f} s.")
             time.sleep(_POLL_SECONDS)
-        champion = open_model_registry(self._settings).find_alias(CHAMPION)
-        headers = api_headers(self._settings)
-        wait_until_served(self._api_url, champion, _BACK_SECONDS, headers)
+        with open_units_of_work(self._settings)() as uow:
+            order = uow.serving_orders.find()
+        if order is not None:
+            wait_until_served(self._api_url, order, _BACK_SECONDS, api_headers(self._settings))
 
 
 def running_pids(application: dict[str, Any]) -> list[int]:

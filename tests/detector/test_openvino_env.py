@@ -80,3 +80,31 @@ def test_openvino_runs_without_asking_the_network_or_writing_to_the_home(tmp_pat
 
 def test_an_import_with_telemetry_before_ours_is_pointed_out(tmp_path: Path) -> None:
     assert "import_openvino" in _run(tmp_path, _TOO_LATE)
+
+
+_AT_ONCE = """
+import os, threading
+from detector.openvino_env import import_openvino
+openvino = import_openvino()
+from openvino import opset13 as ops
+x = ops.parameter([1, 2], name="x")
+compiled = openvino.Core().compile_model(openvino.Model([ops.add(x, x)], [x], "double"), "CPU")
+begin = threading.Barrier(8)
+
+def use():
+    begin.wait()
+    compiled.create_infer_request().get_input_tensor().data[0]
+
+threads = [threading.Thread(target=use, daemon=True) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print("all came through", flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("run", range(3))  # without the first use, one in six stands still
+def test_threads_that_all_begin_at_once_do_not_stand_still(tmp_path: Path, run: int) -> None:
+    assert "all came through" in _run(tmp_path, _AT_ONCE)
