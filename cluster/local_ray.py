@@ -24,6 +24,17 @@ from store.settings import Settings
 _STARTUP_CONCURRENCY = 8
 # Ray rotates what its workers write only if it is told to, and a replica writes a line a request.
 _ROTATION = {"RAY_ROTATION_MAX_BYTES": str(64 * 2**20), "RAY_ROTATION_BACKUP_COUNT": "4"}
+# What Ray's helpers do all the time, less often (docs/decisions.md): figures of its dashboard, in
+# seconds or milliseconds, and reading all output of workers again for drivers, which here none
+# asks for.
+_SELDOM = {
+    "REPORTER_UPDATE_INTERVAL_MS": "30000",
+    "METRICS_RECORD_INTERVAL_S": "60",
+    "NODE_STATS_UPDATE_INTERVAL_SECONDS": "60",
+    "SCAN_EVENT_DIR_INTERVAL_SECONDS": "30",
+    "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
+    "LOG_NAME_UPDATE_INTERVAL_S": "86400",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +110,9 @@ def _proxy(settings: Settings) -> Iterator[None]:
 
 def ray_environment(settings: Settings, folder: Path) -> dict[str, str]:
     """What Ray's processes must find when they start; ``folder`` as in `serve.haproxy`."""
-    rotation = {name: os.environ.get(name, value) for name, value in _ROTATION.items()}
-    return proxy_environment(settings, folder) | ENVIRONMENT | rotation
+    usual = _ROTATION | _SELDOM
+    chosen = {name: os.environ.get(name, value) for name, value in usual.items()}
+    return proxy_environment(settings, folder) | ENVIRONMENT | chosen
 
 
 def _end_since(before: set[psutil.Process]) -> None:

@@ -29,7 +29,7 @@ _RETRIES = 10
 _DRAIN_SECONDS = 2
 # Serve's controller looks after everything so often; ten times a second, as it is by default, takes
 # 3 % of a core while nothing happens.
-_CONTROL_SECONDS = 0.5
+_CONTROL_SECONDS = 1.0
 # Until HAProxy's manager has started; on a busy machine Serve's 5 s end it before it is there.
 _START_SECONDS = 120
 # On top of what a detection may take, for storing it.
