@@ -1,8 +1,9 @@
 """The place where a replica keeps its model, and how another one gets there while it serves.
 
 A new model is loaded and tried in a background thread; requests go to the old one until it is
-ready, and it is closed when the last of them has its answer. A model that cannot be loaded changes
-nothing but the error that is reported.
+ready, and it is closed when the last of them has its answer. What comes after waits for that: two
+models at work at once would each get half of the cores, and the last images of the old one would
+take twice as long. A model that cannot be loaded changes nothing but the error that is reported.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 
 import structlog
 
@@ -28,6 +30,8 @@ _log = structlog.get_logger(__name__)
 
 # A model that does not answer its first image in this time is not one to serve with.
 _SMOKE_SECONDS = 120.0
+# As long as nothing is wrong, the images before a swap are answered long before this.
+_LINE_SECONDS = 2.0
 
 
 class SwapOutcome(StrEnum):
@@ -45,6 +49,10 @@ class _Loaded:
     # When each image that has no answer yet was handed over, in seconds of the monotonic clock.
     pending: dict[Future[Answer], float] = field(default_factory=dict)
     retired: bool = False
+    # Retired, and all of them answered.
+    drained: threading.Event = field(default_factory=threading.Event)
+    # Images that stand behind those of the model before; None once it is this one's turn.
+    line: list[tuple[Source, Future[Answer]]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +139,7 @@ class ModelSlot:
         with self._lock:
             loaded = self._current
             if loaded is not None:
-                answer = loaded.engine.submit(source)
+                answer = _hand_over(loaded, source)
                 loaded.pending[answer] = time.monotonic()
         if loaded is None:
             raise no_model(self.status())
@@ -145,6 +153,7 @@ class ModelSlot:
             over = loaded.retired and not loaded.pending
             if over:
                 self._retired.discard(loaded)
+                loaded.drained.set()
         if over:  # not here: this may be the engine's own thread
             self._loader.submit(_close, loaded.engine)
 
@@ -161,8 +170,18 @@ class ModelSlot:
         old.retired = True
         if old.pending:
             self._retired.add(old)
+            if loaded is not None:
+                loaded.line = []
+                self._loader.submit(self._take_turn, loaded, old)
         else:
             self._loader.submit(_close, old.engine)
+
+    def _take_turn(self, loaded: _Loaded, after: _Loaded) -> None:
+        after.drained.wait(_LINE_SECONDS)
+        with self._lock:
+            line, loaded.line = loaded.line, None
+        for source, answer in line or ():
+            loaded.engine.submit(source).add_done_callback(partial(_pass_on, answer))
 
     def _replace(self, model: ModelRef, asked: int) -> None:
         if asked != self._asked:  # something else was asked for while this waited
@@ -216,6 +235,22 @@ def no_model(status: ServiceStatus) -> NoModel:
 
 def _smoke_test(engine: Engine) -> None:
     smoke_test(lambda images: [engine.submit(image).result(_SMOKE_SECONDS) for image in images])
+
+
+def _hand_over(loaded: _Loaded, source: Source) -> Future[Answer]:
+    if loaded.line is None:
+        return loaded.engine.submit(source)
+    answer: Future[Answer] = Future()
+    loaded.line.append((source, answer))
+    return answer
+
+
+def _pass_on(answer: Future[Answer], done: Future[Answer]) -> None:
+    error = done.exception()
+    if error is not None:
+        answer.set_exception(error)
+    else:
+        answer.set_result(done.result())
 
 
 def _close(engine: Engine) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from loop.errors import InvalidInput, NoModel
 from loop.predictions import ModelRef
+from serve import model_slot
 from serve.model_slot import ModelSlot, SwapOutcome
 from tests.serve.fakes import FakeEngine, model_ref
 
@@ -171,7 +173,50 @@ def test_no_model_can_be_asked_for() -> None:
         detect(slot)
 
 
-def test_the_old_engine_is_closed_when_its_last_image_is_answered() -> None:
+def test_images_after_a_swap_wait_for_those_before_it() -> None:
+    loader = Loader()
+    slot = ModelSlot(loader)
+    slot.ask_for(ONE)
+    slot.settle(10)
+    old = loader.engines[ONE]
+    old.holds = True
+    before = slot.submit(IMAGE)
+    slot.ask_for(TWO)
+    while slot.status().model != TWO:
+        time.sleep(0.001)
+    after = [slot.submit(IMAGE) for _ in range(3)]
+    assert [each.model for each in after] == [TWO] * 3
+    assert not any(each.answer.done() for each in after)
+    assert slot.pending == 4
+    old.let()
+    assert before.answer.result(10)
+    assert all(each.answer.result(10) for each in after)
+    assert detect(slot) == TWO
+    assert slot.pending == 0
+
+
+def test_images_in_line_are_told_what_is_wrong_with_them() -> None:
+    loader = Loader()
+    slot = ModelSlot(loader)
+    slot.ask_for(ONE)
+    slot.settle(10)
+    loader.engines[ONE].holds = True
+    slot.submit(IMAGE)
+    slot.ask_for(TWO)
+    while slot.status().model != TWO:
+        time.sleep(0.001)
+    loader.engines[TWO].failure = InvalidInput("a torn file")
+    after = slot.submit(IMAGE)
+    loader.engines[ONE].let()
+    with pytest.raises(InvalidInput, match="a torn file"):
+        after.answer.result(10)
+
+
+def test_the_old_engine_is_closed_when_its_last_image_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And one that does not come back keeps nobody from the new one for long."""
+    monkeypatch.setattr(model_slot, "_LINE_SECONDS", 0.1)
     loader = Loader()
     slot = ModelSlot(loader)
     slot.ask_for(ONE)
