@@ -69,7 +69,7 @@ def build_api(
     routes = _Routes(service, intake, limits)
     install_error_handlers(api)
     document_keys(api)
-    api.add_middleware(KeyMiddleware, gate=keys or ClosedGate())
+    api.add_middleware(KeyMiddleware, gate=keys or ClosedGate(), check_room=service.check_room)
     # The last one is the outermost: it counts what the keys refuse, too.
     api.add_middleware(RequestMiddleware, metrics=service.metrics, sets_header=sets_request_id)
     body = {"requestBody": _request_body()}
@@ -202,7 +202,6 @@ class _Routes:
             ) from None
 
     async def _read(self, request: Request) -> Upload:
-        self._service.check_room()  # what would be sent away again is not read at all
         begun = time.perf_counter()
         upload = await read_upload(request, self._limits.max_bytes)
         self._metrics.stage("read", time.perf_counter() - begun)

@@ -1,4 +1,4 @@
-"""Asks for a key before anything of a request's body is read."""
+"""Asks for a key, and whether there is room, before anything of a request's body is read."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ SCOPES = {
     "/v1/trial": Scope.MODEL,
     "/metrics": Scope.METRICS,
 }
+# What an image comes with. Who is sent away for want of room must cost next to nothing, or those
+# who are let in wait for that.
+_WORK = (Scope.DETECT, Scope.QUEUE)
 _REALM = 'Bearer realm="Second Look"'
 _SCHEME = {
     "type": "http",
@@ -38,15 +41,18 @@ _SCHEME = {
 
 class KeyMiddleware:
     """Puts ``actor`` into the request's state. A path that is in neither list above does not
-    exist, so that nothing is open, or in reach of every key, because it was forgotten there."""
+    exist, so that nothing is open, or in reach of every key, because it was forgotten there.
+    ``check_room`` raises `serve.admission.Busy`."""
 
-    def __init__(self, app: ASGIApp, gate: Gate) -> None:
+    def __init__(self, app: ASGIApp, gate: Gate, check_room: Callable[[], None]) -> None:
         self._app = app
         self._gate = gate
+        self._check_room = check_room
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
         if path in SCOPES or path in OPEN_PATHS:
+            scope.setdefault("state", {})["route"] = path
             request_log.note(route=path)
         if scope["type"] == "lifespan" or path in OPEN_PATHS:
             await self._app(scope, receive, send)
@@ -58,6 +64,8 @@ class KeyMiddleware:
         needed = SCOPES.get(path)
         try:
             actor = await self._gate.admit(connection, needed)
+            if needed in _WORK and scope["method"] == "POST":
+                self._check_room()
         except LoopError as error:
             if error.http_status >= 500 and error.http_status not in SHOWN:
                 raise

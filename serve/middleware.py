@@ -64,7 +64,7 @@ class RequestMiddleware:
             await internal_error(request_id)(scope, receive, send_on)
         finally:
             seconds = time.perf_counter() - begun
-            route = getattr(scope.get("route"), "path", "unknown")
+            route = scope["state"].get("route", "unknown")  # `serve.key_middleware` knows it
             self._metrics.request(route, scope["method"], code, seconds)
             request_log.end(scope["method"], scope["path"], code, seconds, bytes_in)
 
