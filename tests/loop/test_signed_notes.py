@@ -14,8 +14,8 @@ from loop.signed_notes import KeyType, Note, Signer, VerifierKey
 KEY = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k"
 NOTE = """This is an example message.
 
-— example.com/foo Uw2QOkn8srV1yJGh2VYRlL1Tnagv1YEq6TfXppzi2ONncAlTgK7Ztg1ERYNZXsYjOBH3mFXmRKuwHjG1Yu\
-72IneyaQM=
+— example.com/foo Uw2QOkn8srV1yJGh2VYRlL1Tnagv1YEq6TfXppzi2ONncAlTgK7Ztg1ERYNZXsYjOBH3mFX\
+mRKuwHjG1Yu72IneyaQM=
 """
 LOG = Signer("example.com/log", KeyType.LOG, Ed25519PrivateKey.from_private_bytes(b"l" * 32))
 WITNESS = Signer("w.example/1", KeyType.WITNESS, Ed25519PrivateKey.from_private_bytes(b"w" * 32))
