@@ -8,7 +8,7 @@ replica takes the HTTP request, decodes, detects and answers in one process.
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from fastapi import FastAPI
@@ -114,8 +114,10 @@ class DetectorReplica:
         )
         self._units = open_units_of_work(settings)
         OrderFollower(self._units, self._replica.follow).start()
-        # A replica that can detect takes requests, and no other, unless there is no model for it.
-        self._slot.settle(_FIRST_MODEL_SECONDS)
+        # A replica that can detect takes requests, and no other, unless there is no model for it or
+        # that takes too long: then it says so.
+        with suppress(TimeoutError):
+            self._slot.settle(_FIRST_MODEL_SECONDS)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         settings = self._settings
