@@ -13,6 +13,7 @@ from loop.synthetic import CLASSES, generate
 from store.image_codec import encode_png
 from store.image_files import sha256_of
 from store.snapshot_files import Snapshot, SnapshotEntry, open_snapshot, write_snapshot
+from train.params import Precision
 from train.training import TrainSpec
 
 SIZE_PX = 96
@@ -54,5 +55,6 @@ def small_spec(folder: Path, epochs: int = 2) -> TrainSpec:
         image_size=SIZE_PX,
         patience=0,
         seed=1,
+        precision=Precision.FP32,  # the same numbers on every machine
         hyperparameters={"nbs": 4, "optimizer": "AdamW", "lr0": 0.005, "mosaic": 0.5},
     )

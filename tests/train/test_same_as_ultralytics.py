@@ -14,6 +14,7 @@ import yaml
 from detector.ultralytics_env import prepare
 from store.snapshot_files import Snapshot
 from tests.train.generated import ARCHITECTURE, SIZE_PX, generated_snapshot
+from train.params import Precision
 from train.training import TrainSpec
 
 pytestmark = pytest.mark.slow
@@ -104,6 +105,7 @@ def test_a_training_is_ultralytics_own_to_the_last_digit(
         image_size=SIZE_PX,
         patience=0,
         seed=1,
+        precision=Precision.FP32,
         hyperparameters=HYPERPARAMETERS,
     )
     result = train_detector(snapshot, TRAIN_ROWS, VAL_ROWS, spec, lambda _: None)
