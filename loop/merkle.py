@@ -28,6 +28,16 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
+def subtree_hash(hashes: bytes) -> bytes:
+    """The root of a complete subtree over the hashes that lie there one after the other: as many as
+    a power of two says."""
+    level = [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
+    while len(level) > 1:
+        pairs = zip(level[::2], level[1::2], strict=True)
+        level = [node_hash(left, right) for left, right in pairs]
+    return level[0]
+
+
 def root_hash(size: int, nodes: Nodes) -> bytes:
     """The root of the tree of the first ``size`` leaves."""
     return _range_hash(0, size, nodes) if size else EMPTY_ROOT

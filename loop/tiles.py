@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from loop.errors import BrokenRecord, InvalidInput
-from loop.merkle import HASH_BYTES, Nodes, node_hash
+from loop.merkle import HASH_BYTES, Nodes, subtree_hash
 
 WIDTH = 256
 _HEIGHT = 8  # levels of the tree in a tile: WIDTH is 2**8
@@ -106,21 +106,9 @@ def nodes_in(read: ReadTile, size: int) -> Nodes:
         hashes = read(tile)
         if len(hashes) != width * HASH_BYTES:
             raise BrokenRecord(f"{tile.path} has {len(hashes)} bytes, not {width * HASH_BYTES}.")
-        return _root([_at(hashes, begin + each) for each in range(count)])
+        return subtree_hash(hashes[begin * HASH_BYTES : (begin + count) * HASH_BYTES])
 
     return node
-
-
-def _root(hashes: list[bytes]) -> bytes:
-    """Of a complete subtree over these."""
-    while len(hashes) > 1:
-        pairs = zip(hashes[::2], hashes[1::2], strict=True)
-        hashes = [node_hash(left, right) for left, right in pairs]
-    return hashes[0]
-
-
-def _at(hashes: bytes, place: int) -> bytes:
-    return hashes[place * HASH_BYTES : (place + 1) * HASH_BYTES]
 
 
 def _number(index: int) -> str:

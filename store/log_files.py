@@ -1,0 +1,150 @@
+"""A log's public files: what anybody may read over plain HTTP, and copy (`loop.tiles`).
+
+Files are on the disk before the checkpoint that counts them is, so that whatever a crash leaves is
+a log that verifies: what lies beyond its checkpoint is written again. One process writes at a time;
+who calls sees to that.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from loop.errors import BrokenRecord, Unavailable
+from loop.merkle import HASH_BYTES, leaf_hash, root_hash, subtree_hash
+from loop.signed_notes import Note
+from loop.tiles import WIDTH, Bundle, Tile, bundles_of, nodes_in, pack, tiles_of, unpack
+from store.durable import sync
+
+_CHECKPOINT = "checkpoint"
+
+
+class LogFiles:
+    """Below ``folder``, which is made when something is first written."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def checkpoint(self) -> Note | None:
+        """The signed one that was published last; None before the first. Raises `BrokenRecord`."""
+        path = self.folder / _CHECKPOINT
+        return Note.parse(path.read_bytes()) if path.exists() else None
+
+    def tile(self, tile: Tile) -> bytes:
+        """Its hashes, one after the other. Raises `BrokenRecord` if it is not there."""
+        return self._read(tile.path, Tile(tile.level, tile.index).path)[: tile.width * HASH_BYTES]
+
+    def bundle(self, bundle: Bundle) -> list[bytes]:
+        """Its entries. Raises `BrokenRecord` if it is not there or damaged."""
+        whole = self.folder / Bundle(bundle.index).path
+        if bundle.width < WIDTH and whole.exists():
+            return unpack(whole.read_bytes(), WIDTH)[: bundle.width]
+        return unpack(self._read(bundle.path, bundle.path), bundle.width)
+
+    def entries(self, size: int) -> Iterator[bytes]:
+        """Those of a log of ``size``, in order."""
+        for bundle in bundles_of(size):
+            yield from self.bundle(bundle)
+
+    def append(self, size: int, entries: Sequence[bytes]) -> bytes:
+        """Write ``entries`` behind the first ``size`` ones and return the root of all of them. They
+        count once a checkpoint says so: `publish`.
+
+        Raises `InvalidInput` for an entry that is too long, `Unavailable` if the disk does not take
+        it, `BrokenRecord` if what is there does not fit.
+        """
+        written = self._bundles(size, entries) | self._tiles(size, entries)
+        total = size + len(entries)
+        with _told(self.folder):
+            for path, data in written.items():
+                _write(self.folder / path, data)
+            for folder in _folders(self.folder, written):
+                sync(folder)
+        return root_hash(total, nodes_in(self.tile, total))
+
+    def publish(self, note: Note) -> None:
+        """Put ``note`` in the place of the checkpoint before, in one step. Raises `Unavailable`."""
+        with _told(self.folder):
+            _write(self.folder / _CHECKPOINT, str(note).encode())
+            sync(self.folder)
+
+    def tidy(self, size: int, since: int) -> None:
+        """Remove the partial files of what became whole as the log grew from ``since`` on."""
+        whole = [tile.path for tile in tiles_of(size, since=since) if tile.width == WIDTH]
+        whole += [bundle.path for bundle in bundles_of(size, since=since) if bundle.width == WIDTH]
+        for path in whole:
+            partial = self.folder / f"{path}.p"
+            if partial.is_dir():
+                for file in partial.iterdir():
+                    file.unlink(missing_ok=True)
+                partial.rmdir()
+
+    def _bundles(self, size: int, entries: Sequence[bytes]) -> dict[str, bytes]:
+        written: dict[str, bytes] = {}
+        for bundle in bundles_of(size + len(entries), since=size):
+            begin, end = bundle.index * WIDTH, bundle.index * WIDTH + bundle.width
+            before = self.bundle(Bundle(bundle.index, size - begin)) if begin < size else []
+            new = entries[max(begin - size, 0) : end - size]
+            written[bundle.path] = pack([*before, *new])
+        return written
+
+    def _tiles(self, size: int, entries: Sequence[bytes]) -> dict[str, bytes]:
+        written: dict[str, bytes] = {}
+        level, before, added = 0, size, [leaf_hash(entry) for entry in entries]
+        while added:
+            above: list[bytes] = []
+            while added:
+                index, old = divmod(before, WIDTH)
+                hashes = self.tile(Tile(level, index, old)) if old else b""
+                taken, added = added[: WIDTH - old], added[WIDTH - old :]
+                hashes += b"".join(taken)
+                tile = Tile(level, index, old + len(taken))
+                written[tile.path] = hashes
+                if tile.width == WIDTH:
+                    above.append(subtree_hash(hashes))
+                before += len(taken)
+            before, added = size // WIDTH ** (level + 1), above
+            level += 1
+        return written
+
+    def _read(self, path: str, otherwise: str) -> bytes:
+        for each in (path, otherwise):
+            try:
+                return (self.folder / each).read_bytes()
+            except FileNotFoundError:
+                continue
+        raise BrokenRecord(
+            f"{path} of the log is not there.",
+            hint="Restore the folder of the log from a backup; do not write to it.",
+        )
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}")  # of a crash, it is taken up by the next try
+    with draft.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def _folders(top: Path, paths: Sequence[str] | dict[str, bytes]) -> list[Path]:
+    """Those whose names changed, the deepest first."""
+    found = {folder for path in paths for folder in (top / path).parents}
+    below = [each for each in found if each == top or top in each.parents]
+    return sorted(below, key=lambda each: -len(each.parts))
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(
+            f"The log in {folder} cannot be written: {error.strerror or error}.",
+            hint="Free some space, or see to it that this user may write there. What was not "
+            "logged was not done.",
+        ) from error
