@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -28,6 +29,8 @@ from store.tracking import EXPERIMENT, KIND_TAG, Tracking
 _log = structlog.get_logger(__name__)
 
 _TRY_SECONDS = 120.0
+# Well above what `RunningTrials.put` waits for.
+_STARTING_SECONDS = 300.0
 _CALL_SECONDS = 30.0
 # How often a live comparison goes to MLflow: often enough to watch, rare enough to cost nothing.
 WATCH_SECONDS = 10.0
@@ -114,6 +117,10 @@ def log_comparison(tracking: Tracking, trial: Trial, comparison: Mapping[str, An
     tracking.log_metrics(trial.run_id, metrics(dict(comparison)), comparison["images"])
 
 
+def _seconds_since(at: str) -> float:
+    return (datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds()
+
+
 FindService = Callable[[], TrialService | None]
 
 
@@ -154,7 +161,10 @@ class TrialWatch:
         if not trial.open:
             close_record(self._units, self._tracking, trial)
             return
-        if trial.state is TrialState.STARTING:  # whoever starts it is still at it
+        if trial.state is TrialState.STARTING:  # whoever starts it is still at it, or was killed
+            if _seconds_since(trial.created_at) > _STARTING_SECONDS:
+                reason = "Whoever started it went away before it ran."
+                fail_trial(self._units, trial.id, reason, actor=_WATCHER, service=service)
             return
         with self._units() as uow:
             comparison = compare(summed(uow.trials.counts(trial.id).values()))

@@ -116,14 +116,15 @@ def stop_trial(
 
 
 def fail_trial(
-    units: UnitsOfWork, trial_id: str, reason: str, *, actor: Actor, service: TrialService
+    units: UnitsOfWork, trial_id: str, reason: str, *, actor: Actor, service: TrialService | None
 ) -> None:
-    """Put on record that a trial could not go on, and take it out of the service."""
+    """Put on record that a trial could not go on, and take it out of the service, if one runs."""
     with units() as uow:
         uow.lock()
         end_trial(uow, uow.trials.get(trial_id), TrialState.FAILED, actor, reason)
         uow.commit()
-    service.put(None)
+    if service is not None:
+        service.put(None)
 
 
 def note_counts(units: UnitsOfWork, trial_id: str, counts: Mapping[str, TrialCounts]) -> None:

@@ -11,7 +11,7 @@ from cluster.commands.trials import asked_for
 from cluster.trials import TrialWatch, open_run
 from loop import promoting
 from loop.errors import InvalidInput, Unavailable
-from loop.events import Actor, Event, Role
+from loop.events import Actor, Event, Role, now
 from loop.ports import UnitsOfWork
 from loop.trial_counts import TrialCounts
 from loop.trials import Trial, TrialKind, TrialPlan, TrialState
@@ -189,21 +189,32 @@ def test_promoting_ends_a_trial_whether_the_swap_succeeds_or_not(
     assert world.tracking.latest_metrics(trial.run_id)["pairs/images"] == 2
 
 
-def test_a_trial_that_is_being_started_is_left_to_whoever_starts_it(world: World) -> None:
-    trial = Trial(
-        "t1",
-        TrialKind.CANARY,
-        0.05,
-        model("2"),
-        model("1"),
-        TrialState.STARTING,
-        "engineer-1",
-        "2026-01-01T00:00:00.000000Z",
-    )
+def being_started(world: World, at: str) -> Trial:
+    kind, state = TrialKind.CANARY, TrialState.STARTING
+    trial = Trial("t1", kind, 0.05, model("2"), model("1"), state, "engineer-1", at)
     with world.units() as uow:
         uow.trials.add(trial)
         uow.record(Event("trial.starting", ENGINEER, {}))
         uow.commit()
+    return trial
+
+
+@pytest.mark.parametrize("up", [True, False])
+def test_a_trial_whose_starter_was_killed_has_failed(world: World, up: bool) -> None:
+    trial = being_started(world, "2026-01-01T00:00:00.000000Z")
+    world.service.plan = trial.plan
+    service = world.service if up else None
+    TrialWatch(world.units, world.tracking, lambda: service).look()
+    ended = world.on_record(trial)
+    assert (ended.state, ended.reason) == (
+        TrialState.FAILED,
+        "Whoever started it went away before it ran.",
+    )
+    assert world.service.plan == (None if up else trial.plan)
+
+
+def test_a_trial_that_is_being_started_is_left_to_whoever_starts_it(world: World) -> None:
+    trial = being_started(world, now())
     world.service.failure = "Not yet."
     world.watch.look()
     assert world.on_record(trial) == trial
