@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 
 from loop.errors import LoopError
+from loop.ordering import latest_order
 from loop.predictions import ModelRef
 from loop.promoting import CHAMPION, Swap, not_put_back
 from loop.serving_orders import ServingOrder
@@ -50,8 +51,7 @@ def service_swap(settings: Settings, dashboard_url: str, api_url: str) -> Swap:
         )
 
     def counts(order: ServingOrder) -> bool:
-        with units() as uow:
-            return uow.serving_orders.find() == order
+        return latest_order(units) == order
 
     return swap_in
 

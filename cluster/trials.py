@@ -12,8 +12,9 @@ from typing import Any
 import httpx
 import structlog
 
-from loop.errors import LoopError, Unavailable
+from loop.errors import Conflict, LoopError, Unavailable
 from loop.events import Actor, Role
+from loop.ordering import latest_order
 from loop.ports import UnitsOfWork
 from loop.promoting import CHAMPION
 from loop.trial_comparison import compare, metrics
@@ -25,6 +26,7 @@ from store.model_registry import open_model_registry
 from store.own_key import api_headers
 from store.settings import Settings
 from store.tracking import EXPERIMENT, KIND_TAG, Tracking
+from store.unit_of_work import open_units_of_work
 
 _log = structlog.get_logger(__name__)
 
@@ -48,8 +50,22 @@ class RunningTrials:
     def put(self, plan: TrialPlan | None) -> None:
         champion = open_model_registry(self._settings).find_alias(CHAMPION)
         require_deployed(self._dashboard_url)
-        order = ask_for(self._settings, champion, plan)
-        wait_until_tried(self._api_url, order, _TRY_SECONDS, api_headers(self._settings))
+        units = open_units_of_work(self._settings)
+        latest = latest_order(units)
+        ordered = latest.model if latest is not None else champion
+        if plan is not None and ordered != champion:
+            raise Conflict(
+                "Another version is being taken into service, or was not put back.",
+                hint="Try it again once secondlook status says that the champion serves.",
+            )
+        order = ask_for(self._settings, ordered, plan)
+        wait_until_tried(
+            self._api_url,
+            order,
+            _TRY_SECONDS,
+            api_headers(self._settings),
+            still_counts=lambda: latest_order(units) == order,
+        )
 
     def counts(self, trial_id: str) -> Mapping[str, TrialCounts]:
         found = self._get("/v1/trial")["trials"].get(trial_id, {})

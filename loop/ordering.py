@@ -28,3 +28,9 @@ def give_order(
         )
         uow.commit()
     return order
+
+
+def latest_order(units: UnitsOfWork) -> ServingOrder | None:
+    """The one that counts; None before the first."""
+    with units() as uow:
+        return uow.serving_orders.find()

@@ -73,11 +73,18 @@ def require_deployed(dashboard_url: str) -> None:
 
 
 def wait_until_tried(
-    api_url: str, order: ServingOrder, timeout: float, headers: dict[str, str] | None = None
+    api_url: str,
+    order: ServingOrder,
+    timeout: float,
+    headers: dict[str, str] | None = None,
+    *,
+    still_counts: Callable[[], bool] = lambda: True,
 ) -> None:
     """Wait until every replica tries the candidate of ``order`` (or none any, if it has none), as
     `wait_until_served` does."""
     for status in _states(api_url, timeout, headers):
+        if not still_counts():
+            raise _overtaken("trial")
         if status is None or status["order"] != order.id:
             continue
         told = status["trial"]
@@ -121,14 +128,18 @@ def wait_until_served(
             if status["error"]:
                 raise not_taken(status["error"])
         if not still_counts():
-            raise Conflict(
-                "Another model was ordered in the meantime, and this release was given up.",
-                hint="secondlook status shows what serves.",
-            )
+            raise _overtaken("release")
         seen = f"The API last said: {status}." if status else seen
     raise Unavailable(
         f"The model was not in service after {timeout:.0f} s. {seen}",
         hint="See the log of the replicas, or wait longer.",
+    )
+
+
+def _overtaken(what: str) -> Conflict:
+    return Conflict(
+        f"Another model was ordered in the meantime, and this {what} was given up.",
+        hint="secondlook status shows what serves.",
     )
 
 

@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
-from cluster import service
+from cluster import service, trials
 from cluster.service import service_swap, try_without_service
+from cluster.trials import RunningTrials
 from loop.errors import BrokenRecord, Conflict, LoopError, Unavailable
 from loop.predictions import ModelRef
 from loop.serving_orders import ServingOrder
+from loop.trials import TrialKind, TrialPlan
 from serve import loading
 from serve.model_slot import ModelSlot
 from serve.release import APP_NAME, ask_for
@@ -175,6 +177,21 @@ def test_a_release_gives_way_to_a_later_order(settings: Settings, registry: Fake
             service_swap(settings, running.url, running.url)(TWO)
         running.follow()
         assert running.asked == [TWO, three]  # and not the champion in its place
+
+
+def test_no_trial_begins_while_a_release_is_under_way(
+    settings: Settings, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trials, "open_model_registry", lambda settings: registry)
+    plan = TrialPlan("t1", TrialKind.CANARY, 0.05, model("3"))
+    with served(settings, loads) as running:
+        ask_for(settings, TWO)
+        running.follow()
+        service = RunningTrials(settings, running.url, running.url)
+        with pytest.raises(Conflict, match="being taken into service"):
+            service.put(plan)
+        service.put(None)  # and ending one does not undo the release
+        assert running.asked == [TWO, TWO]
 
 
 def test_without_a_service_a_model_is_loaded_and_detects_once(
