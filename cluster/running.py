@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from cluster.processes import descendants, end_all
-from store.processes import end_processes, find_process
+from store.processes import end_processes, find_process, wait_for_end
 from store.settings import Settings
 
 # ``up`` drains requests and ends Ray; on a busy machine that takes a while.
@@ -77,9 +77,7 @@ def end_running(settings: Settings) -> bool:
     process = find_process(running.pid, running.started)
     if process is not None:
         process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(_STOP_SECONDS)
-        except psutil.TimeoutExpired:
+        if wait_for_end([process], _STOP_SECONDS):
             end_all([process.pid])
     left = [found for found in (find_process(*child) for child in running.children) if found]
     end_processes(left)

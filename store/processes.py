@@ -112,12 +112,12 @@ def end_processes(family: Sequence[psutil.Process], grace_seconds: float | None 
     grace = _GRACE_SECONDS if grace_seconds is None else grace_seconds
     if grace:
         _signal_all(family, signal.SIGTERM)
-        family = _wait(family, grace)
+        family = wait_for_end(family, grace)
     _signal_all(family, signal.SIGKILL)
-    _wait(family, _GRACE_SECONDS)
+    wait_for_end(family, _GRACE_SECONDS)
 
 
-def _wait(family: Sequence[psutil.Process], seconds: float) -> list[psutil.Process]:
+def wait_for_end(family: Sequence[psutil.Process], seconds: float) -> list[psutil.Process]:
     """Wait for all of them to end; returns those that did not."""
     deadline = time.monotonic() + seconds
     while alive := [process for process in family if is_alive(process)]:
