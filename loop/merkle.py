@@ -67,19 +67,9 @@ def check_inclusion(
     if not 0 <= index < size:
         raise BrokenRecord(f"A tree of {size} leaves has no leaf {index}.")
     _check_hashes([leaf, root, *proof])
-    position, last, found = index, size - 1, leaf
-    for sibling in proof:
-        if last == 0:
-            raise BrokenRecord("The inclusion proof is too long.")
-        if position & 1 or position == last:
-            found = node_hash(sibling, found)
-            while not position & 1 and position:
-                position, last = position >> 1, last >> 1
-        else:
-            found = node_hash(found, sibling)
-        position, last = position >> 1, last >> 1
-    if last != 0:
-        raise BrokenRecord("The inclusion proof is too short.")
+    found = leaf
+    for sibling, on_left in _climb(index, size - 1, proof, "inclusion"):
+        found = node_hash(sibling, found) if on_left else node_hash(found, sibling)
     if found != root:
         raise BrokenRecord(f"Leaf {index} is not under this root.")
 
@@ -109,22 +99,34 @@ def check_consistency(
     while position & 1:
         position, last = position >> 1, last >> 1
     found_old = found_new = hashes[0]
-    for each in hashes[1:]:
-        if last == 0:
-            raise BrokenRecord("The consistency proof is too long.")
-        if position & 1 or position == last:
-            found_old, found_new = node_hash(each, found_old), node_hash(each, found_new)
-            while not position & 1 and position:
-                position, last = position >> 1, last >> 1
+    for sibling, on_left in _climb(position, last, hashes[1:], "consistency"):
+        if on_left:
+            found_old, found_new = node_hash(sibling, found_old), node_hash(sibling, found_new)
         else:
-            found_new = node_hash(found_new, each)
-        position, last = position >> 1, last >> 1
-    if last != 0:
-        raise BrokenRecord("The consistency proof is too short.")
+            found_new = node_hash(found_new, sibling)
     if found_old != old_root:
         raise BrokenRecord(f"The proof is not of the tree of {old} leaves with this root.")
     if found_new != new_root:
         raise BrokenRecord(f"The tree of {new} leaves does not go on from the one of {old}.")
+
+
+def _climb(
+    position: int, last: int, proof: Sequence[bytes], what: str
+) -> Iterator[tuple[bytes, bool]]:
+    """The hashes of a proof on the way from node ``position`` of a level, whose last one is
+    ``last``, to the root; with each, whether it stands on the left. Raises `BrokenRecord` for a
+    proof that is too long or, once it is used up, too short."""
+    for sibling in proof:
+        if last == 0:
+            raise BrokenRecord(f"The {what} proof is too long.")
+        on_left = bool(position & 1) or position == last
+        yield sibling, on_left
+        if on_left:
+            while not position & 1 and position:
+                position, last = position >> 1, last >> 1
+        position, last = position >> 1, last >> 1
+    if last != 0:
+        raise BrokenRecord(f"The {what} proof is too short.")
 
 
 def _range_hash(start: int, end: int, nodes: Nodes) -> bytes:

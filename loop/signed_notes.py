@@ -84,7 +84,7 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """``text`` ends with a newline. Nothing in it is to be believed before `verified` says so."""
+    """``text`` ends with a newline. Nothing in it is to be believed before `signed_by` says so."""
 
     text: str
     signatures: tuple[Signature, ...]
@@ -112,7 +112,7 @@ class Note:
     def signed_by(self, key: VerifierKey) -> bool:
         """Whether ``key`` has signed it. Raises `BrokenRecord` for a signature in its name that is
         none of its own."""
-        found = [each for each in self.signatures if (each.name, each.key_id) == (key.name, key.id)]
+        found = self._of(key)
         for each in found:
             _verify(self.text, each, key)
         return bool(found)
@@ -122,14 +122,17 @@ class Note:
         `signed_by`."""
         if not self.signed_by(key):
             return None
-        mine = (key.name, key.id)
-        return max(_time(each) for each in self.signatures if (each.name, each.key_id) == mine)
+        return max(map(_time, self._of(key)))
 
     def with_signatures(self, more: Sequence[Signature]) -> Note:
         """Those of the same keys are replaced."""
         new = {(each.name, each.key_id) for each in more}
         kept = (each for each in self.signatures if (each.name, each.key_id) not in new)
         return Note(self.text, (*kept, *more))
+
+    def _of(self, key: VerifierKey) -> list[Signature]:
+        mine = (key.name, key.id)
+        return [each for each in self.signatures if (each.name, each.key_id) == mine]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import pytest
 from loop.errors import InvalidInput, NoModel
 from loop.predictions import ModelRef
 from serve import model_slot
-from serve.model_slot import ModelSlot, SwapOutcome
+from serve.model_slot import ModelSlot, Submitted, SwapOutcome
 from tests.serve.fakes import FakeEngine, model_ref
 
 IMAGE = np.zeros((4, 4, 3), np.uint8)
@@ -173,22 +173,27 @@ def test_no_model_can_be_asked_for() -> None:
         detect(slot)
 
 
-def test_images_after_a_swap_wait_for_those_before_it() -> None:
-    loader = Loader()
+def swapped_behind_an_image(loader: Loader) -> tuple[ModelSlot, Submitted]:
+    """From one to two, while one holds back the answer to an image."""
     slot = ModelSlot(loader)
     slot.ask_for(ONE)
     slot.settle(10)
-    old = loader.engines[ONE]
-    old.holds = True
+    loader.engines[ONE].holds = True
     before = slot.submit(IMAGE)
     slot.ask_for(TWO)
     while slot.status().model != TWO:
         time.sleep(0.001)
+    return slot, before
+
+
+def test_images_after_a_swap_wait_for_those_before_it() -> None:
+    loader = Loader()
+    slot, before = swapped_behind_an_image(loader)
     after = [slot.submit(IMAGE) for _ in range(3)]
     assert [each.model for each in after] == [TWO] * 3
     assert not any(each.answer.done() for each in after)
     assert slot.pending == 4
-    old.let()
+    loader.engines[ONE].let()
     assert before.answer.result(10)
     assert all(each.answer.result(10) for each in after)
     assert detect(slot) == TWO
@@ -197,14 +202,7 @@ def test_images_after_a_swap_wait_for_those_before_it() -> None:
 
 def test_images_in_line_are_told_what_is_wrong_with_them() -> None:
     loader = Loader()
-    slot = ModelSlot(loader)
-    slot.ask_for(ONE)
-    slot.settle(10)
-    loader.engines[ONE].holds = True
-    slot.submit(IMAGE)
-    slot.ask_for(TWO)
-    while slot.status().model != TWO:
-        time.sleep(0.001)
+    slot, _ = swapped_behind_an_image(loader)
     loader.engines[TWO].failure = InvalidInput("a torn file")
     after = slot.submit(IMAGE)
     loader.engines[ONE].let()
