@@ -7,12 +7,11 @@ Checkpoints as in https://c2sp.org/tlog-checkpoint@v1.0.0, proofs as in https://
 from __future__ import annotations
 
 import base64
-import binascii
 from dataclasses import dataclass
 
 from loop.errors import BrokenRecord
 from loop.merkle import EMPTY_ROOT, HASH_BYTES, check_inclusion, leaf_hash
-from loop.signed_notes import Note
+from loop.signed_notes import Note, strict_base64
 
 _PROOF = "c2sp.org/tlog-proof@v1"
 # Of a tree with fewer leaves than 2**63.
@@ -72,7 +71,7 @@ class Proof:
             raise BrokenRecord(f"The first line of a proof is {_PROOF}.")
         extra = b""
         if lines and lines[0].startswith("extra "):
-            extra = _base64(lines.pop(0).removeprefix("extra "))
+            extra = strict_base64(lines.pop(0).removeprefix("extra "))
         if not lines or not lines[0].startswith("index "):
             raise BrokenRecord("The proof does not say which entry it is of.")
         index = _decimal(lines.pop(0).removeprefix("index "))
@@ -97,17 +96,7 @@ def _decimal(text: str) -> int:
 
 
 def _hash(text: str) -> bytes:
-    found = _base64(text)
+    found = strict_base64(text)
     if len(found) != HASH_BYTES:
         raise BrokenRecord(f"A hash is not {HASH_BYTES} bytes long.")
-    return found
-
-
-def _base64(text: str) -> bytes:
-    try:
-        found = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise BrokenRecord(f"{text[:40]!r} is not base64.") from error
-    if base64.b64encode(found).decode() != text:
-        raise BrokenRecord(f"{text[:40]!r} is not how base64 is written.")
     return found

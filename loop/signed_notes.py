@@ -156,14 +156,22 @@ class Signer:
         return Signature(self.name, self.key.id, value)
 
 
+def strict_base64(text: str) -> bytes:
+    """Of two ways to write the same bytes, one is taken only. Raises `BrokenRecord`."""
+    try:
+        found = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise BrokenRecord(f"{text[:40]!r} is not base64.") from error
+    if base64.b64encode(found).decode() != text:
+        raise BrokenRecord(f"{text[:40]!r} is not how base64 is written.")
+    return found
+
+
 def _signature(line: str) -> Signature:
     name, space, encoded = line.removeprefix(_DASH).partition(" ")
     if not line.startswith(_DASH) or not name or not space:
         raise BrokenRecord("A line below the note is no signature.")
-    try:
-        value = base64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise BrokenRecord("A signature of the note is not base64.") from error
+    value = strict_base64(encoded)
     if len(value) <= _ID_BYTES:
         raise BrokenRecord("A line below the note is no signature: it is too short.")
     return Signature(name, value[:_ID_BYTES], value[_ID_BYTES:])
