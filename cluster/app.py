@@ -18,10 +18,12 @@ from cluster.context import running_swap, running_trials
 from cluster.training_jobs import open_training_jobs
 from cluster.trials import TrialWatch
 from loop.errors import LoopError
+from store.audit_log import open_audit_log
 from store.image_files import open_image_store
 from store.logs import configure_logs
 from store.model_registry import open_model_registry
 from store.own_key import api_headers
+from store.sequencer import Sequencer
 from store.settings import Settings, load_settings
 from store.tracking import Tracking, open_tracking
 from store.unit_of_work import open_units_of_work
@@ -44,6 +46,8 @@ def open_app(settings: Settings) -> Iterator[FastAPI]:
     units, tracking = open_units_of_work(settings), open_tracking(settings)
     threading.Thread(target=_warm_up, args=(tracking,), daemon=True).start()
     ended = threading.Event()
+    sequencer = Sequencer(open_audit_log(settings))
+    threading.Thread(target=sequencer.run, args=(ended,), name="audit log", daemon=True).start()
     watch = TrialWatch(units, tracking, lambda: running_trials(settings))
     threading.Thread(target=watch.run, args=(ended,), name="trials", daemon=True).start()
     # The API is on this machine or next to it: no proxy for the internet in between.

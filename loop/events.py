@@ -6,7 +6,6 @@ subjects are pseudonyms, images and corrections appear as ids and digests.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import uuid
 from collections.abc import Mapping
@@ -20,8 +19,6 @@ import rfc8785
 from loop.errors import BrokenRecord, InvalidInput
 
 SCHEMA_VERSION = 1
-# What the first entry of the chain points back to.
-GENESIS_SHA256 = "0" * 64
 
 
 class Role(StrEnum):
@@ -115,11 +112,6 @@ def canonical_json(value: Any) -> bytes:
         return rfc8785.dumps(value)
     except (rfc8785.CanonicalizationError, UnicodeError) as error:
         raise InvalidInput(f"Not a JSON value: {error}.") from error
-
-
-def chain_sha256(previous_sha256: str, entry: bytes) -> str:
-    """The chained digest of an entry: SHA-256 over the 32 bytes before it and its own bytes."""
-    return hashlib.sha256(bytes.fromhex(previous_sha256) + entry).hexdigest()
 
 
 def _integer(digits: str) -> int | float:

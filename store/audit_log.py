@@ -1,255 +1,299 @@
-"""The audit log: an append-only, hash-chained table of events behind an outbox.
+"""The audit log: a transparency log in files (`store.log_files`) behind an outbox in the database.
 
-Each entry's SHA-256 is over the one before and its own bytes, the canonical JSON of an event; a
-head row keeps size and last digest. `AuditLog.verify` finds any entry that was changed, removed,
-added or moved, and a tail that was cut off, as long as the head was left alone.
+A change of state and its events are one transaction, which puts the events into the outbox. One
+process at a time (`store.log_lease`) moves them on: into the log's files, which are on the disk
+before the database counts them, and it before a signed checkpoint does. So a crash anywhere leaves
+a log that verifies, and loses no event. The database keeps a copy of the entries, for looking
+things up (`store.audit_rows`); what counts are the files.
 
-What a chain inside one database cannot show: that somebody with write access made it anew from
-some entry on, head included, or cut the tail and set the head back; and that an event was changed
-or removed in the outbox, in the moment before it entered the chain. Against the first, note the
-head where that person cannot write (the MLflow runs carry it as a tag), and compare.
+What this cannot show by itself: that whoever holds the log's key wrote it anew, or set it back.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from sqlalchemy import (
-    Column,
-    ColumnElement,
-    Connection,
-    Engine,
-    LargeBinary,
-    Row,
-    Select,
-    cast,
-    delete,
-    desc,
-    func,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import Engine
 
-from loop.errors import BrokenRecord, LoopError, NotFound
-from loop.events import GENESIS_SHA256, Event, chain_sha256
-from store import tables
-from store.database import migrate, open_engine, reading, writing
+from loop.checkpoints import Checkpoint, Proof
+from loop.errors import BrokenRecord, LoopError, Misconfigured, NotFound, Unavailable
+from loop.event_query import EventQuery
+from loop.events import Event
+from loop.merkle import inclusion_proof, leaf_hash
+from loop.signed_notes import Note, Signer, VerifierKey
+from loop.tiles import nodes_in
+from store.audit_rows import AuditRows, Head, Waiting
+from store.database import migrate, open_engine
+from store.log_files import LogFiles, told
+from store.log_key import LogKey, open_log_key
+from store.log_lease import lease
+from store.log_verify import Progress, Verified, verify_files
 from store.settings import Settings
 
-# Keeps a transaction short when many events have piled up, and memory when all are read.
+# Keeps a transaction short when many events have piled up.
 _BATCH = 1000
-_LARGEST_INDEX = 2**63 - 1  # of a BIGINT
-_HINT = (
-    "Keep the database as it is, find out who can write to it, and compare it with a backup and "
-    "with heads that were noted elsewhere."
+# How long what was committed may take to get into the log, if another process puts it there.
+_WAIT_SECONDS = 30.0
+_LOOK_SECONDS = 0.02
+HINT = (
+    "Keep the database and the log's folder as they are, find out who can write to them, and "
+    "compare them with a backup, and with checkpoints that a witness or MLflow's runs hold."
 )
-
-_index: Column[int] = tables.audit_log.c["index"]
-_event: Column[str] = tables.audit_log.c.event
-_sha256: Column[str] = tables.audit_log.c.sha256
-# Index, event, previous digest, own digest: the last three as the bytes that are stored.
-_Stored = Row[int, bytes, bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An event in its place; ``entry_sha256`` is the chained digest."""
+    """An event in its place; ``data`` is its canonical JSON, as it stands in the log."""
 
     index: int
     event: Event
-    entry_sha256: str
+    data: bytes
 
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """How many entries there are, and the digest of the last (zeros before the first)."""
-
-    size: int
-    sha256: str
+    @property
+    def leaf_sha256(self) -> str:
+        return leaf_hash(self.data).hex()
 
 
 class AuditLog:
-    def __init__(self, engine: Engine) -> None:
+    """Whoever reads finds all that was committed before. What reads raises `Unavailable` if it does
+    not get into the log."""
+
+    def __init__(self, engine: Engine, files: LogFiles, key: LogKey) -> None:
+        self.files = files
+        self.key = key
+        self.rows = AuditRows(engine)
         self._engine = engine
+        self._lock = files.folder.with_name(f"{files.folder.name}.lock")
 
     def integrate(self) -> int:
-        """Move what waits in the outbox to the end of the log; returns how many events.
+        """Move what waits in the outbox into the log; returns how many events.
 
-        One transaction a batch, one sequencer at a time: a crash at any point neither loses nor
-        doubles an event. Raises `BrokenRecord` rather than add to a log whose end was changed.
+        Raises `Unavailable` if the log cannot be written, and `BrokenRecord` rather than add to a
+        log that was changed. Either is told to all who act from then on: `failure`.
         """
-        moved = 0
-        while self._is_waiting():
-            with writing(self._engine) as connection:
-                moved += _integrate_batch(connection)
-        return moved
+        if not self.is_behind():
+            return 0
+        if not self.is_here():
+            self._wait_for_others()
+            return 0
+        try:
+            with lease(self._engine, self._lock, _WAIT_SECONDS), told(self.files.folder):
+                return self._integrate(self.key.signer())
+        except LoopError as error:
+            self.rows.say(error.message)
+            raise
+
+    def is_behind(self) -> bool:
+        """Whether there is something to integrate, or a failure to be tried again."""
+        if self.rows.is_waiting():
+            return True
+        state = self.rows.state()
+        return self.is_here() and (bool(state.failure) or self._published() < state.head.size)
+
+    def is_here(self) -> bool:
+        """Whether this process can reach the log's files, or there are none yet."""
+        return self.files.folder.exists() or self._size() == 0
+
+    def failure(self) -> str:
+        """Why the log could not be written when that was last tried; empty if it could."""
+        return self.rows.state().failure
 
     def head(self) -> Head:
-        with reading(self._engine) as connection:
-            return _head(connection)
+        self.integrate()
+        return self.rows.state().head
+
+    def checkpoint(self) -> Note:
+        """The newest, signed. Raises `NotFound` before the first entry."""
+        self.integrate()
+        note = self.files.checkpoint()
+        if note is None:
+            raise NotFound("The audit log is empty: it has no checkpoint yet.")
+        return note
 
     def tail(self, count: int) -> list[Entry]:
         """The last ``count`` entries, oldest first."""
-        query = self._query().order_by(desc(_index)).limit(count)
-        return [_entry(row) for row in reversed(self._rows(query))]
+        return self.find(EventQuery(), limit=count)
+
+    def find(self, query: EventQuery, *, limit: int, before: int | None = None) -> list[Entry]:
+        """The last ``limit`` entries that ``query`` is about, oldest first; only those with an
+        index below ``before``, to go further back."""
+        self.integrate()
+        return [_entry(*row) for row in self.rows.find(query, limit, before)]
 
     def get(self, which: int | str) -> Entry:
         """By index or event id. Raises `NotFound`."""
-        query = self._query()
-        if isinstance(which, str):
-            # The id stands in the canonical text; others' ids may as well, so look again below.
-            query = query.where(_event.contains(f'"id":"{which}"', autoescape=True))
-        else:
-            query = query.where(_index == (which if 0 <= which <= _LARGEST_INDEX else -1))
-        for row in self._rows(query):
-            entry = _entry(row)
-            if which in (entry.index, entry.event.id):
-                return entry
-        raise NotFound(
-            f"There is no event {which} in the log.", hint="secondlook audit tail shows the latest."
-        )
+        self.integrate()
+        row = self.rows.get(which)
+        if row is None:
+            raise NotFound(
+                f"There is no event {which} in the log.",
+                hint="secondlook audit tail shows the latest.",
+            )
+        return _entry(*row)
 
-    def verify(self) -> Head:
-        """Recompute everything and return the head. Raises `BrokenRecord` for the first entry
-        that is wrong, and says what is. Events may be added meanwhile, and are checked as well."""
-        known = Head(0, GENESIS_SHA256)
-        while True:
-            promised = self.head()  # before the entries: what it counts is there already
-            known = self._walk(known)
-            if known.size < promised.size:
+    def prove(self, index: int) -> Proof:
+        """That entry ``index`` is in the log, up to the newest checkpoint. Raises `NotFound`."""
+        note = self.checkpoint()
+        size = Checkpoint.parse(note.text).size
+        if not 0 <= index < size:
+            raise NotFound(f"There is no entry {index} in the log: it has {size}.")
+        hashes = inclusion_proof(index, size, nodes_in(self.files.tile, size))
+        return Proof(index, tuple(hashes), note)
+
+    def verify(
+        self,
+        key: VerifierKey | None = None,
+        witnesses: Sequence[VerifierKey] = (),
+        progress: Progress | None = None,
+    ) -> Verified:
+        """Check all of it: the files, and that the database's copy is the same. ``key`` is the
+        log's public one, else the one that lies here. Events may be added meanwhile.
+
+        Raises `BrokenRecord` for the first entry that is wrong, and says what is.
+        """
+        self.integrate()
+        state = self.rows.state()
+        if state.head.size == 0 and self.files.checkpoint() is None:
+            self._check_copy(0)
+            return Verified(0, state.head.root)
+        key = key or self.key.public()
+        if key is None:
+            raise Misconfigured(
+                "The log's public key is not here.", hint="Give it with --key, in one line."
+            )
+        verified = verify_files(self.files, key, witnesses, progress)
+        if verified.size < state.head.size:
+            raise BrokenRecord(
+                f"Entry {verified.size} is missing: the checkpoint ends before it, but the "
+                f"database counts {state.head.size} entries.",
+                hint=HINT,
+            )
+        self._check_copy(verified.size)
+        return verified
+
+    def _check_copy(self, size: int) -> None:
+        index, entries = -1, self.files.entries(size)
+        for index, (found, data) in enumerate(self.rows.all()):
+            if found != index:
                 raise BrokenRecord(
-                    f"Entry {known.size} is missing: the log ends before it, but its head counts "
-                    f"{promised.size} entries.",
-                    hint=_HINT,
+                    f"Entry {index} is missing or moved in the database: entry {found} stands in "
+                    "its place.",
+                    hint=HINT,
                 )
-            head = self.head()
-            if head.size <= known.size:
-                break
-        if head.size < known.size:
+            if index < size and data != next(entries):
+                raise BrokenRecord(
+                    f"Entry {index} was changed in the database: the log's files have another one.",
+                    hint=HINT,
+                )
+        counted = self._size()
+        if index + 1 < size:
             raise BrokenRecord(
-                f"Entry {head.size} was added: the head counts {head.size} entries.", hint=_HINT
+                f"Entry {index + 1} is missing in the database: the log's files have {size}.",
+                hint=HINT,
             )
-        if head != known:
+        if index + 1 > counted:
             raise BrokenRecord(
-                f"The head names {head.sha256:.12}…, but the last entry, {known.size - 1}, "
-                f"ends in {known.sha256:.12}….",
-                hint=_HINT,
+                f"Entry {counted} was added in the database: its head counts {counted}.", hint=HINT
             )
+
+    def _integrate(self, signer: Signer) -> int:
+        head = self._mended(signer)
+        moved = 0
+        while waiting := self.rows.waiting(_BATCH):
+            head = self._append(signer, head, waiting)
+            moved += len(waiting)
+        self.rows.say("")
+        return moved
+
+    def _mended(self, signer: Signer) -> Head:
+        """The head, once the files are known to be what it counts; what a crash kept from being
+        published is."""
+        state = self.rows.state()
+        head = state.head
+        if state.key and state.key != str(signer.key):
+            raise Misconfigured(
+                f"The audit log was begun with the key {state.key}, and the one here is "
+                f"{signer.key}.",
+                hint="Restore keys/log.key from a backup.",
+            )
+        published = self._published()
+        if published > head.size:
+            raise BrokenRecord(
+                f"The log's files count {published} entries, and the database {head.size}: one of "
+                "them was set back, or is of another home.",
+                hint=HINT,
+            )
+        if head.size:
+            self._check_end(head)
+        if head.size and (state.failure or published < head.size):
+            self._publish(signer, head)
         return head
 
-    def _walk(self, known: Head) -> Head:
-        """Check every entry after those of ``known``; the head that they add up to."""
-        size, sha256 = known.size, known.sha256
-        query = self._query().order_by(_index).limit(_BATCH)
-        while True:
-            # From the start without a lower bound: an entry below 0 is one too many.
-            rows = self._rows(query.where(_index >= size) if size else query)
-            for row in rows:
-                sha256 = _checked(row, size, sha256)
-                size += 1
-            if len(rows) < _BATCH:
-                return Head(size, sha256)
+    def _check_end(self, head: Head) -> None:
+        """What must not be built upon: files that do not add up to what the database knows."""
+        root = self.files.checked_root(head.size)
+        if root.hex() != head.root:
+            raise BrokenRecord(
+                f"The log's files add up to {root.hex():.12}…, and the {head.size} entries that "
+                f"the database counts to {head.root:.12}…: nothing is added to it.",
+                hint=HINT,
+            )
 
-    def _is_waiting(self) -> bool:
-        with reading(self._engine) as connection:
-            return connection.execute(select(tables.audit_outbox.c.id).limit(1)).first() is not None
+    def _append(self, signer: Signer, head: Head, waiting: Sequence[Waiting]) -> Head:
+        events = [_checked(f"The event in row {row} of the outbox", text) for row, text in waiting]
+        root = self.files.append(head.size, [text.encode() for _, text in waiting])
+        grown = Head(head.size + len(waiting), root.hex())
+        self.rows.add(head, grown, str(signer.key), waiting, events)
+        self._publish(signer, grown)
+        with suppress(OSError):  # what is left lying there does no harm
+            self.files.tidy(grown.size, head.size)
+        return grown
 
-    def _query(self) -> Select[int, bytes, bytes, bytes]:
-        """Text as its bytes: SQLite also keeps bytes that are no text, and fails to hand out
-        those as text. PostgreSQL does not take them in the first place."""
+    def _publish(self, signer: Signer, head: Head) -> None:
+        text = Checkpoint(signer.name, head.size, bytes.fromhex(head.root)).text()
+        self.files.publish(Note(text, (signer.sign(text),)))
 
-        def stored(column: Column[str]) -> ColumnElement[bytes]:
-            if self._engine.dialect.name == "sqlite":
-                return cast(column, LargeBinary)
-            return func.convert_to(column, "UTF8", type_=LargeBinary)
+    def _published(self) -> int:
+        note = self.files.checkpoint()
+        return Checkpoint.parse(note.text).size if note else 0
 
-        columns = tables.audit_log.c
-        return select(_index, stored(_event), stored(columns.previous_sha256), stored(_sha256))
+    def _size(self) -> int:
+        return self.rows.state().head.size
 
-    def _rows(self, query: Select[int, bytes, bytes, bytes]) -> Sequence[_Stored]:
-        with reading(self._engine) as connection:
-            return connection.execute(query).all()
-
-
-def open_audit_log(settings: Settings) -> AuditLog:
-    engine = open_engine(settings.database)
-    migrate(engine)
-    return AuditLog(engine)
-
-
-def _integrate_batch(connection: Connection) -> int:
-    outbox = tables.audit_outbox
-    waiting = connection.execute(select(outbox).order_by(outbox.c.id).limit(_BATCH)).all()
-    head = _checked_head(connection)
-    index, previous = head.size, head.sha256
-    rows = []
-    for id, text in waiting:
-        _check_event(text.encode(), f"The event in row {id} of the outbox")
-        sha256 = chain_sha256(previous, text.encode())
-        rows.append({"index": index, "event": text, "previous_sha256": previous, "sha256": sha256})
-        index, previous = index + 1, sha256
-    if rows:
-        connection.execute(insert(tables.audit_log), rows)
-        connection.execute(delete(outbox).where(outbox.c.id.in_([id for id, _ in waiting])))
-        connection.execute(update(tables.audit_head).values(size=index, sha256=previous))
-    return len(rows)
+    def _wait_for_others(self) -> None:
+        last = self.rows.last_waiting()
+        deadline = time.monotonic() + _WAIT_SECONDS
+        while last is not None and self.rows.is_waiting(up_to=last):
+            if time.monotonic() > deadline:
+                why = f"Its files are not in {self.files.folder}, and nobody else adds to it."
+                self.rows.say(why)
+                raise Unavailable(
+                    f"The audit log stands still. {why}",
+                    hint="Start Second Look where the log's files are, or restore them.",
+                )
+            time.sleep(_LOOK_SECONDS)
 
 
-def _head(connection: Connection) -> Head:
-    row = connection.execute(select(tables.audit_head.c.size, tables.audit_head.c.sha256)).first()
-    if row is None:
-        raise BrokenRecord("The log's head is gone.", hint=_HINT)
-    return Head(row[0], row[1])
+def open_audit_log(settings: Settings, engine: Engine | None = None) -> AuditLog:
+    if engine is None:
+        engine = open_engine(settings.database)
+        migrate(engine)
+    return AuditLog(engine, LogFiles(settings.home / "log"), open_log_key(settings))
 
 
-def _checked_head(connection: Connection) -> Head:
-    """The head, if the log ends where it says: a tail that was cut off must not be built upon."""
-    head = _head(connection)
-    query = select(_index, _sha256).order_by(desc(_index)).limit(1)
-    last = connection.execute(query).first()
-    end = Head(last[0] + 1, last[1]) if last else Head(0, GENESIS_SHA256)
-    if end != head:
-        raise BrokenRecord(
-            f"The log ends after {end.size} entries with {end.sha256:.12}…, but its head says "
-            f"{head.size} and {head.sha256:.12}…: nothing is added to it.",
-            hint=_HINT,
-        )
-    return head
+def _entry(index: int, data: bytes) -> Entry:
+    return Entry(index, Event.from_canonical(data), data)
 
 
-def _entry(row: _Stored) -> Entry:
-    index, event, _, sha256 = row
-    return Entry(index, Event.from_canonical(event), sha256.decode(errors="replace"))
-
-
-def _checked(row: _Stored, index: int, previous: str) -> str:
-    """The digest of ``row`` if it is entry ``index`` and follows the one with ``previous``."""
-    found, event, follows, sha256 = row
-    if found != index:
-        raise BrokenRecord(
-            f"Entry {index} is missing or moved: entry {found} stands in its place.", hint=_HINT
-        )
-    if follows != previous.encode():
-        raise BrokenRecord(
-            f"Entry {index} does not follow the one before it: it names "
-            f"{follows.decode(errors='replace'):.12}…, and that is {previous:.12}….",
-            hint=_HINT,
-        )
-    digest = chain_sha256(previous, event)
-    if sha256 != digest.encode():
-        raise BrokenRecord(
-            f"Entry {index} was changed: its bytes do not match its digest.", hint=_HINT
-        )
-    _check_event(event, f"Entry {index}")
-    return digest
-
-
-def _check_event(data: bytes, what: str) -> None:
+def _checked(what: str, text: str) -> Event:
     try:
-        canonical = Event.from_canonical(data).canonical()
+        event = Event.from_canonical(text.encode())
+        canonical = event.canonical()
     except LoopError as error:
-        raise BrokenRecord(f"{what} is no event: {error.message}", hint=_HINT) from error
-    if canonical != data:
-        raise BrokenRecord(f"{what} is not in canonical form.", hint=_HINT)
+        raise BrokenRecord(f"{what} is no event: {error.message}", hint=HINT) from error
+    if canonical != text.encode():
+        raise BrokenRecord(f"{what} is not in canonical form.", hint=HINT)
+    return event

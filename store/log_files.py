@@ -7,6 +7,7 @@ who calls sees to that.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from loop.tiles import WIDTH, Bundle, Tile, bundles_of, nodes_in, pack, tiles_of
 from store.durable import sync
 
 _CHECKPOINT = "checkpoint"
+# Some batches of entries and their tiles.
+_LEAST_FREE = 4 * 1024 * 1024
 
 
 class LogFiles:
@@ -57,16 +60,41 @@ class LogFiles:
         """
         written = self._bundles(size, entries) | self._tiles(size, entries)
         total = size + len(entries)
-        with _told(self.folder):
+        with told(self.folder):
             for path, data in written.items():
                 _write(self.folder / path, data)
             for folder in _folders(self.folder, written):
                 sync(folder)
         return root_hash(total, nodes_in(self.tile, total))
 
+    def checked_root(self, size: int) -> bytes:
+        """The root of the first ``size`` entries, out of what their tiles say; and the entries that
+        the next ones are written behind are those of which the tiles have the hashes. Raises
+        `BrokenRecord`."""
+        index, width = divmod(size, WIDTH)
+        if width:
+            found = b"".join(map(leaf_hash, self.bundle(Bundle(index, width))))
+            if found != self.tile(Tile(0, index, width)):
+                raise BrokenRecord(
+                    f"{Bundle(index, width).path} of the log does not hold the entries of which "
+                    f"{Tile(0, index, width).path} has the hashes.",
+                    hint="Restore the folder of the log from a backup.",
+                )
+        return root_hash(size, nodes_in(self.tile, size))
+
+    def check_room(self) -> None:
+        """Raises `Unavailable` if it can be seen without trying that nothing can be written."""
+        folder = self.folder if self.folder.exists() else self.folder.parent
+        with told(self.folder):
+            found = os.statvfs(folder)
+            if found.f_flag & os.ST_RDONLY:
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+            if found.f_bavail * found.f_frsize < _LEAST_FREE:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     def publish(self, note: Note) -> None:
         """Put ``note`` in the place of the checkpoint before, in one step. Raises `Unavailable`."""
-        with _told(self.folder):
+        with told(self.folder):
             _write(self.folder / _CHECKPOINT, str(note).encode())
             sync(self.folder)
 
@@ -139,7 +167,8 @@ def _folders(top: Path, paths: Sequence[str] | dict[str, bytes]) -> list[Path]:
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def told(folder: Path) -> Iterator[None]:
+    """Turns what the disk does not take into `Unavailable`."""
     try:
         yield
     except OSError as error:

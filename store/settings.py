@@ -143,6 +143,10 @@ class Settings(BaseSettings):
     # The MLflow run of the training that a stage takes up instead of beginning a new one.
     resume: str = ""
 
+    # The name of a new audit log, best a name of your own on the internet without https://, as
+    # example.org/second-look: it stands in each checkpoint and in the public key.
+    audit_origin: str = Field("", pattern=r"^[^\s+]*$", max_length=200)
+
     # Who acts when the command line does: a pseudonym, never a name.
     actor: str = "operator"
     # INFO: a line a request. WARNING: only of those that are refused or fail. ERROR: only failures.

@@ -352,13 +352,25 @@ audit_outbox = Table(
     Column("event", Text, nullable=False),
 )
 
+# What stands in the log's files, for looking things up; the files are what counts.
 audit_log = Table(
     "audit_log",
     metadata,
     Column("index", BigInteger, primary_key=True, autoincrement=False),
     Column("event", Text, nullable=False),
-    Column("previous_sha256", String(64), nullable=False),
-    Column("sha256", String(64), nullable=False),
+    Column("event_id", Text, nullable=False, index=True),
+    Column("type", Text, nullable=False, index=True),
+    Column("at", String(32), nullable=False, index=True),
+    Column("actor", Text, nullable=False, index=True),
+)
+
+# Which entries are about what: `loop.event_references`.
+audit_references = Table(
+    "audit_references",
+    metadata,
+    Column("kind", String(32), primary_key=True),
+    Column("value", Text, primary_key=True),
+    Column("index", BigInteger, primary_key=True, autoincrement=False),
 )
 
 audit_head = Table(
@@ -366,5 +378,9 @@ audit_head = Table(
     metadata,
     Column("id", Integer, CheckConstraint("id = 1"), primary_key=True, autoincrement=False),
     Column("size", BigInteger, nullable=False),
-    Column("sha256", String(64), nullable=False),
+    Column("root", String(64), nullable=False),
+    # The log's public key; empty before the first entry.
+    Column("key", Text, nullable=False),
+    # Why the log cannot be written; empty if it can.
+    Column("failure", Text, nullable=False),
 )

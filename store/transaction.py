@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, Select, insert
+from sqlalchemy import Connection, Engine, RowMapping, Select, insert, select
 from sqlalchemy.sql.dml import UpdateBase
 
 from loop.errors import Conflict
@@ -69,6 +69,15 @@ class Transaction:
         """``event`` is canonical JSON."""
         self._execute(insert(tables.audit_outbox).values(event=event))
         self._events += 1
+
+    @property
+    def has_events(self) -> bool:
+        return self._events > 0
+
+    def log_failure(self) -> str:
+        """Why the audit log cannot be written, as of now; empty if it can."""
+        rows = self.read(select(tables.audit_head.c.failure))
+        return str(rows[0]["failure"]) if rows else "The audit log's head is gone."
 
     def commit(self) -> bool:
         """Whether there was anything to commit.

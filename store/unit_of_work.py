@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from sqlalchemy import Engine
 
-from loop.errors import LoopError
+from loop.errors import Unavailable
 from loop.events import Event
 from loop.ports import UnitOfWork, UnitsOfWork
-from store.audit_log import AuditLog
+from store.audit_log import AuditLog, open_audit_log
 from store.database import migrate, open_engine
 from store.repositories.api_keys import SqlApiKeys
 from store.repositories.desk import (
@@ -39,18 +38,17 @@ from store.repositories.review import (
 from store.repositories.serving_orders import SqlServingOrders
 from store.repositories.statistics import SqlImpacts, SqlStatistics
 from store.repositories.trials import SqlTrials
+from store.sequencer import Sequencer
 from store.settings import Settings
 from store.transaction import Transaction
-
-_log = logging.getLogger(__name__)
 
 
 class SqlUnitOfWork:
     """Implements `loop.ports.UnitOfWork`; made by `units_of_work`."""
 
-    def __init__(self, transaction: Transaction, log: AuditLog) -> None:
+    def __init__(self, transaction: Transaction, gate: _Gate | None) -> None:
         self._transaction = transaction
-        self._log = log
+        self._gate = gate
         self.images = SqlImages(transaction)
         self.predictions = SqlPredictions(transaction)
         self.cases = SqlCases(transaction)
@@ -83,32 +81,55 @@ class SqlUnitOfWork:
         self._transaction.put_into_outbox(event.canonical().decode())
 
     def commit(self) -> None:
-        """Raises `RuntimeError` for a change that no event was recorded for: a mistake in code."""
-        if self._transaction.commit():
-            self._integrate()
+        """Raises `Unavailable` for what could not be logged, and is therefore not done;
+        `RuntimeError` for a change that no event was recorded for: a mistake in code."""
+        if self._gate is not None and self._transaction.has_events:
+            self._gate.check(self._transaction)
+        if self._transaction.commit() and self._gate is not None:
+            self._gate.wake()
 
-    def _integrate(self) -> None:
+
+class _Gate:
+    """Between what is done and the log: nothing is done of which it is known that it cannot be
+    logged."""
+
+    def __init__(self, log: AuditLog) -> None:
+        self._log = log
+        self._sequencer = Sequencer(log)
+
+    def wake(self) -> None:
+        self._sequencer.wake()
+
+    def check(self, transaction: Transaction) -> None:
+        failure = transaction.log_failure()
         try:
-            self._log.integrate()
-        except LoopError as error:
-            # The change and its events are committed: they are safe in the outbox, and the next
-            # commit or `secondlook audit verify` takes them along.
-            _log.warning("Audit events wait in the outbox: %s", error.message)
+            if not failure and self._log.files.folder.exists():
+                self._log.files.check_room()
+        except Unavailable as error:
+            failure = error.message
+        if failure:
+            transaction.close()
+            self.wake()  # it may have been mended by now
+            raise Unavailable(
+                f"Nothing can be done now, since it could not be logged. {failure}",
+                hint="Mend what it says, then try again; secondlook doctor tells whether it works.",
+            )
 
 
-def units_of_work(engine: Engine) -> UnitsOfWork:
+def units_of_work(engine: Engine, log: AuditLog | None = None) -> UnitsOfWork:
     """``with units() as uow: …; uow.commit()``. Leaving without commit changes nothing.
 
     Raises `Conflict` for what is there already (a second first answer) or has changed since it
-    was read, `Unavailable` when the database does not answer.
+    was read, `Unavailable` when the database does not answer. Without ``log``, events stay in the
+    outbox until somebody integrates them.
     """
-    log = AuditLog(engine)
+    gate = _Gate(log) if log is not None else None
 
     @contextmanager
     def unit() -> Iterator[UnitOfWork]:
         transaction = Transaction(engine)
         try:
-            yield SqlUnitOfWork(transaction, log)
+            yield SqlUnitOfWork(transaction, gate)
         finally:
             transaction.close()
 
@@ -122,4 +143,4 @@ def open_units_of_work(settings: Settings) -> UnitsOfWork:
     """Units of work on the settings' database, its schema brought up to date."""
     engine = open_engine(settings.database)
     migrate(engine)
-    return units_of_work(engine)
+    return units_of_work(engine, open_audit_log(settings, engine))

@@ -109,7 +109,7 @@ class RunRecord:
         self.log.integrate()
         tags = {
             "audit.leaf_index": str(self.log.get(event_id).index),
-            "audit.checkpoint_sha256": self.log.head().sha256,
+            "audit.checkpoint_sha256": self.log.head().root,
         }
         self.tracking.set_tags(run_id, tags)
 

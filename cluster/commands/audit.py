@@ -65,17 +65,16 @@ def show(
 def verify(context: typer.Context, json: JsonOption = False) -> None:
     """Recompute the whole chain. Exit code 1 names the first bad entry and what is wrong."""
     log = open_audit_log(settings_to_read(context))
-    log.integrate()
     verified = log.verify()
     if json:
-        print_json({"verified": True, "events": verified.size, "head_sha256": verified.sha256})
+        print_json({"verified": True, "events": verified.size, "root": verified.root})
     else:
-        out.print(f"Verified: {verified.size} events, head {verified.sha256}.", highlight=False)
+        out.print(f"Verified: {verified.size} events, root {verified.root}.", highlight=False)
 
 
 def _as_dict(entry: Entry) -> dict[str, object]:
     return {
         "index": entry.index,
-        "entry_sha256": entry.entry_sha256,
+        "leaf_sha256": entry.leaf_sha256,
         "event": entry.event.as_dict(),
     }

@@ -1,27 +1,23 @@
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from loop.errors import BrokenRecord, InvalidInput
 from loop.events import (
-    GENESIS_SHA256,
     Actor,
     Event,
     Outcome,
     Role,
     canonical_json,
-    chain_sha256,
     new_id,
     now,
 )
-from tests.strategies import digests, events, json_objects, json_values
+from tests.strategies import events, json_objects, json_values
 
 ANA = Actor("ana", Role.REVIEWER)
 EVENT = Event("correction.submitted", ANA, {"image_id": "1"}, cause="e0", outcome=Outcome.FAILED)
@@ -89,22 +85,6 @@ def test_bytes_that_are_no_event_are_a_broken_record(data: bytes) -> None:
         Event.from_canonical(data)
 
 
-@given(digests, st.binary())
-def test_the_chain_digest_covers_the_digest_before_and_the_entry(before: str, entry: bytes) -> None:
-    assert chain_sha256(before, entry) == hashlib.sha256(bytes.fromhex(before) + entry).hexdigest()
-
-
-@given(st.lists(st.binary(min_size=1, max_size=8), min_size=1, max_size=5), st.data())
-def test_a_changed_bit_anywhere_changes_the_end_of_the_chain(
-    entries: list[bytes], data: st.DataObject
-) -> None:
-    place = data.draw(st.integers(0, len(entries) - 1))
-    offset = data.draw(st.integers(0, len(entries[place]) - 1))
-    changed = bytearray(entries[place])
-    changed[offset] ^= 1 << data.draw(st.integers(0, 7))
-    assert _head(entries) != _head([*entries[:place], bytes(changed), *entries[place + 1 :]])
-
-
 def test_an_event_is_known_by_its_own_id_and_time() -> None:
     one, other = Event("x.y", ANA, {}), Event("x.y", ANA, {})
     assert one.id != other.id
@@ -124,10 +104,3 @@ def test_ids_are_not_repeated() -> None:
 def test_an_actor_without_a_pseudonym_is_refused() -> None:
     with pytest.raises(InvalidInput, match="pseudonym"):
         Actor("", Role.SYSTEM)
-
-
-def _head(entries: list[bytes]) -> str:
-    head = GENESIS_SHA256
-    for entry in entries:
-        head = chain_sha256(head, entry)
-    return head

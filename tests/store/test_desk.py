@@ -27,11 +27,11 @@ from loop.queue import Filters, Order, Work
 from loop.review import FirstAnswer
 from loop.settling import SettledAnswer
 from store import database
-from store.audit_log import AuditLog
 from store.database import migrate, open_engine, reading, writing
 from store.settings import Settings
 from store.unit_of_work import open_units_of_work, units_of_work
 from tests.fakes import FakeDatabase
+from tests.store.logs import waiting
 from tests.store.test_unit_of_work import (
     BOXES,
     add_case,
@@ -286,7 +286,7 @@ def test_a_case_goes_all_the_way_round(engine: Engine, sql_units: UnitsOfWork) -
     assert (third.case.id, third.annotation) == (again.id, settled)
     # One to prepare, then: opened twice, submitted; opened, revealed, submitted and settled;
     # reopened, opened.
-    assert AuditLog(engine).verify().size == 1 + 3 + 4 + 2
+    assert waiting(engine) == 1 + 3 + 4 + 2
 
 
 def test_a_stale_save_is_refused_and_kept(sql_units: UnitsOfWork) -> None:
@@ -349,7 +349,7 @@ def test_the_same_submission_many_times_at_once_is_one(
     opened = a_desk(sql_units).open_case("k0", actor=ANA, tab="tab")
     assert opened.lease is not None
     token = opened.lease.token
-    before = AuditLog(engine).head().size
+    before = waiting(engine)
 
     def submit(units: UnitsOfWork, _: int) -> str:
         outcome = a_desk(units).submit_first(
@@ -360,7 +360,7 @@ def test_the_same_submission_many_times_at_once_is_one(
     ids = at_once(database_url, 4, submit)
     assert len(set(ids)) == 1
     assert isinstance(ids[0], str)
-    assert AuditLog(engine).verify().size == before + 1
+    assert waiting(engine) == before + 1
 
 
 def test_of_two_who_reopen_a_case_at_once_one_does(

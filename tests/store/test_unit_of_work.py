@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import logging
+import os
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,13 +28,15 @@ from loop.ports import UnitOfWork, UnitsOfWork
 from loop.predictions import Detection, ModelRef, Prediction
 from loop.promotions import Decision, GoldScore, Promotion, PromotionState, Verdict
 from loop.snapshots import Labels, Manifest, Shard, SnapshotRecord
-from store import database, tables
+from store import database, log_files, tables
 from store.audit_log import AuditLog
 from store.database import open_engine, writing
+from store.log_files import LogFiles
 from store.settings import Settings
 from store.unit_of_work import open_units_of_work, units_of_work
 from tests import strategies
 from tests.fakes import FakeDatabase
+from tests.store.logs import log_in, waiting
 
 ACTOR = Actor("ana", Role.REVIEWER)
 MODEL = ModelRef("detector", "1", "a" * 64)
@@ -486,46 +490,100 @@ def test_any_answer_comes_back_bit_by_bit(
 # What only a database has: other connections, crashes, and an audit log behind the outbox.
 
 
-def test_a_commit_puts_its_events_into_the_log(engine: Engine, sql_units: UnitsOfWork) -> None:
+@pytest.fixture
+def log(engine: Engine, tmp_path: Path) -> AuditLog:
+    return log_in(tmp_path, engine)
+
+
+@pytest.fixture
+def logged(engine: Engine, log: AuditLog) -> UnitsOfWork:
+    return units_of_work(engine, log)
+
+
+def test_a_commit_puts_its_events_into_the_log(log: AuditLog, logged: UnitsOfWork) -> None:
     first, second = an_event(), an_event()
-    with sql_units() as uow:
+    with logged() as uow:
         uow.images.add(image())
         uow.record(first)
         uow.record(second)
         uow.commit()
-    log = AuditLog(engine)
     assert [entry.event.id for entry in log.tail(9)] == [first.id, second.id]
     assert log.verify().size == 2
 
 
-def test_events_that_were_not_committed_never_reach_the_log(
-    engine: Engine, sql_units: UnitsOfWork
+def test_what_was_committed_reaches_the_log_though_nobody_reads_it(
+    log: AuditLog, logged: UnitsOfWork
 ) -> None:
-    with sql_units() as uow:
+    keep(logged)
+    for _ in range(600):
+        if log.rows.state().head.size == 1:
+            break
+        time.sleep(0.05)
+    assert (log.rows.state().head.size, log.rows.is_waiting()) == (1, False)
+
+
+def test_events_that_were_not_committed_never_reach_the_log(
+    log: AuditLog, logged: UnitsOfWork
+) -> None:
+    with logged() as uow:
         uow.images.add(image())
         uow.record(an_event())
-    keep(sql_units)
-    assert AuditLog(engine).head().size == 1
+    keep(logged)
+    assert log.head().size == 1
 
 
-def test_a_log_that_takes_no_events_fails_no_commit_and_loses_none(
-    engine: Engine, sql_units: UnitsOfWork, caplog: pytest.LogCaptureFixture
+def test_nothing_is_done_while_it_could_not_be_logged(
+    log: AuditLog, logged: UnitsOfWork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_: AuditLog) -> int:
-        raise Unavailable("The log is busy.")
+    keep(logged)
+    log.integrate()
+    with monkeypatch.context() as patched:
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(AuditLog, "integrate", broken)
-        with caplog.at_level(logging.WARNING):
-            keep(sql_units, lambda uow: uow.images.add(image()))
-    assert "wait in the outbox" in caplog.text
-    assert AuditLog(engine).head().size == 0
-    keep(sql_units)
-    assert AuditLog(engine).verify().size == 2
+        def full(*_: object) -> bytes:
+            raise OSError(28, "No space left on device")
+
+        patched.setattr(LogFiles, "append", full)
+        keep(logged, lambda uow: uow.images.add(image(1)))  # nobody knows yet
+        with pytest.raises(Unavailable):
+            log.integrate()
+        for number in (2, 3):
+            with pytest.raises(Unavailable, match="No space left on device") as caught:
+                keep(logged, lambda uow, number=number: uow.images.add(image(number)))
+            assert "could not be logged" in caught.value.message
+    with logged() as uow:
+        assert (uow.images.count(), uow.images.find(image(1).id)) == (1, image(1))
+    log.integrate()
+    keep(logged, lambda uow: uow.images.add(image(2)))
+    assert log.verify().size == 3
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_a_disk_that_visibly_takes_nothing_is_enough(
+    log: AuditLog, logged: UnitsOfWork, monkeypatch: pytest.MonkeyPatch, full: bool
+) -> None:
+    keep(logged)
+    log.integrate()
+    flag, free = (0, 1) if full else (os.ST_RDONLY, 10**9)
+    found = SimpleNamespace(f_flag=flag, f_bavail=free, f_frsize=4096)
+    monkeypatch.setattr(log_files.os, "statvfs", lambda _: found)
+    with pytest.raises(Unavailable, match="No space" if full else "Read-only"):
+        keep(logged, lambda uow: uow.images.add(image()))
+    with logged() as uow:
+        assert uow.images.count() == 0
+
+
+def test_working_state_is_kept_though_nothing_can_be_logged(
+    log: AuditLog, logged: UnitsOfWork
+) -> None:
+    keep(logged, add_case())
+    log.rows.say("It is broken.")
+    with logged() as uow:
+        uow.sign_in_failures.forget_before(at(0), at(1))
+        uow.commit()
 
 
 def test_a_change_and_its_event_are_kept_together_or_not_at_all(
-    database_url: str, engine: Engine
+    database_url: str, engine: Engine, log: AuditLog
 ) -> None:
     for step in range(40):
         crashing, statements = open_engine(database_url), iter(range(step))
@@ -543,8 +601,6 @@ def test_a_change_and_its_event_are_kept_together_or_not_at_all(
         else:
             crashed = False
         crashing.dispose()
-        log = AuditLog(engine)
-        log.integrate()
         with units_of_work(engine)() as uow:
             assert uow.images.count() == sum(uow.cases.counts().values()) == log.verify().size
         if not crashed:
@@ -644,7 +700,7 @@ def test_of_many_first_answers_at_once_one_is_kept(database_url: str) -> None:
     assert (len(kept), len(refused)) == (1, 5)
     with units_of_work(setup)() as uow:
         assert uow.corrections.of_case("k0") == correction(kept[0], "k0", prediction_id="p0")
-    assert AuditLog(setup).verify().size == 2
+    assert waiting(setup) == 2
     setup.dispose()
 
 

@@ -10,7 +10,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-# The digest before the first entry: loop.events.GENESIS_SHA256.
+# The digest before the first entry of the hash chain that the log was then.
 _GENESIS = "0" * 64
 
 

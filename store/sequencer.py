@@ -1,0 +1,79 @@
+"""Moves events out of the outbox into the log, beside whatever a process is doing."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+import weakref
+
+from loop.errors import LoopError
+from store.audit_log import AuditLog
+
+_logger = logging.getLogger(__name__)
+
+# So much later than the commit, so that a process made for it (`run`) does it where there is one,
+# and what is committed in one go is integrated in one go.
+_PATIENCE_SECONDS = 0.5
+_LOOK_SECONDS = 0.1
+_AGAIN_SECONDS = 1.0  # after a failure
+
+_all: weakref.WeakSet[Sequencer] = weakref.WeakSet()
+
+
+class Sequencer:
+    """``wake`` is for who commits now and then; ``run`` for a process that is there for it."""
+
+    def __init__(self, log: AuditLog) -> None:
+        self._log = log
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._woken = False
+        self._last_failure = ""
+        _all.add(self)
+
+    def wake(self) -> None:
+        """See that what was committed gets into the log. Returns at once."""
+        with self._lock:
+            self._woken = True
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._work, name="audit log", daemon=True)
+                self._thread.start()
+
+    def run(self, stop: threading.Event) -> None:
+        """Until ``stop``."""
+        pause = 0.0
+        while not stop.wait(pause):
+            pause = _LOOK_SECONDS if self.once() else _AGAIN_SECONDS
+        self.once()
+
+    def once(self) -> bool:
+        """Whether all that was waiting is in the log now. Why not is in the process's own log."""
+        try:
+            self._log.integrate()
+        except LoopError as error:
+            if error.message != self._last_failure:
+                _logger.warning("Audit events wait in the outbox: %s", error.message)
+            self._last_failure = error.message
+            return False
+        self._last_failure = ""
+        return True
+
+    def _work(self) -> None:
+        pause = threading.Event()
+        while True:
+            with self._lock:
+                if not self._woken:
+                    self._thread = None
+                    return
+                self._woken = False
+            pause.wait(_PATIENCE_SECONDS)
+            if not self.once():
+                pause.wait(_AGAIN_SECONDS)
+                self._woken = True
+
+
+@atexit.register
+def _at_exit() -> None:
+    for sequencer in list(_all):
+        sequencer.once()
