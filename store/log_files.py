@@ -46,6 +46,11 @@ class LogFiles:
             return unpack(whole.read_bytes(), WIDTH)[: bundle.width]
         return unpack(self._read(bundle.path, bundle.path), bundle.width)
 
+    def read(self, each: Tile | Bundle) -> bytes:
+        """The bytes of the file, as any client of the log gets them; of one that was whole when the
+        log had grown, those that it began with. Raises `BrokenRecord`."""
+        return self.tile(each) if isinstance(each, Tile) else pack(self.bundle(each))
+
     def entries(self, size: int) -> Iterator[bytes]:
         """Those of a log of ``size``, in order."""
         for bundle in bundles_of(size):

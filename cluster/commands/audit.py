@@ -1,16 +1,41 @@
-"""``secondlook audit``: read and verify the record."""
+"""``secondlook audit``: read the record, verify it, prove what is in it, and take it away."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cluster.console import out, print_json, print_table, when
+from cluster.console import out, print_json, print_table, progress, when
 from cluster.context import JsonOption, settings_to_read
+from loop.errors import InvalidInput, NotFound
+from loop.event_query import EventQuery
+from loop.signed_notes import KeyType, VerifierKey
 from store.audit_log import Entry, open_audit_log
+from store.log_export import export_log
 
 group = typer.Typer(help="Read and verify the audit log.", no_args_is_help=True)
+
+KeyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--key",
+        metavar="KEY",
+        help="The log's public key, or a file with it: name+id+base64. Default: the one that lies "
+        "in this home, which shows less.",
+    ),
+]
+WitnessOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--witness",
+        metavar="KEY",
+        help="The public key of a witness that must have signed, or a file with it. Repeatable.",
+    ),
+]
+EventArgument = Annotated[str, typer.Argument(help="An index, or an event's id.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -21,10 +46,24 @@ def add_to(app: typer.Typer) -> None:
 def tail(
     context: typer.Context,
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many events.")] = 20,
+    type: Annotated[
+        list[str] | None,
+        typer.Option(help="Only such: fold.ended, or fold for all of them. Repeatable."),
+    ] = None,
+    about: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only what names this, as KIND=VALUE: person=…, case=…, model=NAME/VERSION, "
+            "run=…, request=…, snapshot=… Repeatable."
+        ),
+    ] = None,
+    since: Annotated[str, typer.Option(help="From this time on: 2026-11-30, or more of it.")] = "",
+    until: Annotated[str, typer.Option(help="Before this time.")] = "",
     json: JsonOption = False,
 ) -> None:
     """The latest events, oldest first."""
-    entries = open_audit_log(settings_to_read(context)).tail(count)
+    query = EventQuery(tuple(map(_reference, about or ())), tuple(type or ()), since, until)
+    entries = open_audit_log(settings_to_read(context)).find(query, limit=count)
     if json:
         print_json([_as_dict(entry) for entry in entries])
         return
@@ -47,14 +86,9 @@ def tail(
 
 
 @group.command()
-def show(
-    context: typer.Context,
-    event: Annotated[str, typer.Argument(help="An index, or an event's id.")],
-    json: JsonOption = False,
-) -> None:
+def show(context: typer.Context, event: EventArgument, json: JsonOption = False) -> None:
     """One event, whole."""
-    log = open_audit_log(settings_to_read(context))
-    entry = log.get(int(event) if event.isdigit() else event)
+    entry = open_audit_log(settings_to_read(context)).get(which(event))
     if json:
         print_json(_as_dict(entry))
     else:
@@ -62,14 +96,127 @@ def show(
 
 
 @group.command()
-def verify(context: typer.Context, json: JsonOption = False) -> None:
-    """Recompute the whole chain. Exit code 1 names the first bad entry and what is wrong."""
-    log = open_audit_log(settings_to_read(context))
-    verified = log.verify()
+def key(context: typer.Context, json: JsonOption = False) -> None:
+    """The log's public key: give it to auditors and witnesses, over another way than the log."""
+    found = open_audit_log(settings_to_read(context)).key.signer().key
     if json:
-        print_json({"verified": True, "events": verified.size, "root": verified.root})
+        print_json({"key": str(found)})
     else:
-        out.print(f"Verified: {verified.size} events, root {verified.root}.", highlight=False)
+        out.print(str(found), highlight=False, markup=False)
+
+
+@group.command()
+def verify(
+    context: typer.Context,
+    key: KeyOption = None,
+    witness: WitnessOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Check the whole log: every entry, every hash, the signatures, and the database's copy.
+
+    Exit code 1 names the first bad entry and what is wrong with it.
+    """
+    log = open_audit_log(settings_to_read(context))
+    own = verifier_key(key, KeyType.LOG) if key else None
+    witnesses = [verifier_key(each, KeyType.WITNESS) for each in witness or ()]
+    with progress("Verifying the audit log") as step:
+        verified = log.verify(own, witnesses, step)
+    if json:
+        print_json(
+            {
+                "verified": True,
+                "events": verified.size,
+                "root": verified.root,
+                "cosigned": {name: _time(at) for name, at in verified.cosigned.items()},
+            }
+        )
+        return
+    out.print(f"Verified: {verified.size} events, root {verified.root}.", highlight=False)
+    for name, at in verified.cosigned.items():
+        out.print(f"Cosigned by {name} at {_time(at)}.", highlight=False, markup=False)
+    if key is None:
+        out.print(
+            "With the key that lies in this home: who holds it could have written the log anew. "
+            "Give the key that you noted with --key, and a witness's with --witness.",
+            style="dim",
+        )
+
+
+@group.command()
+def prove(
+    context: typer.Context,
+    event: EventArgument,
+    to: Annotated[
+        Path, typer.Option("--out", metavar="FOLDER", help="Where the two files go.")
+    ] = Path(),
+    json: JsonOption = False,
+) -> None:
+    """Write an event and the proof that it is in the log: EVENT.json and EVENT.tlog-proof.
+
+    Whoever has the log's public key can check them without the log, with the verify.py of
+    `audit export`: python verify.py --key KEY proof EVENT.json EVENT.tlog-proof
+    """
+    log = open_audit_log(settings_to_read(context))
+    entry = log.get(which(event))
+    proof = log.prove(entry.index)
+    to.mkdir(parents=True, exist_ok=True)
+    files = to / f"{entry.event.id}.json", to / f"{entry.event.id}.tlog-proof"
+    files[0].write_bytes(entry.data)
+    files[1].write_text(str(proof))
+    if json:
+        print_json({"event": str(files[0]), "proof": str(files[1]), "index": entry.index})
+    else:
+        out.print(f"Wrote {files[0]} and {files[1]}.", highlight=False, markup=False)
+
+
+@group.command()
+def export(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    json: JsonOption = False,
+) -> None:
+    """Copy the log into a folder that an auditor can take away, with a script that verifies it.
+
+    The script needs Python and the package cryptography, and nothing of Second Look.
+    """
+    log = open_audit_log(settings_to_read(context))
+    with progress("Exporting the audit log") as step:
+        verified = export_log(log, folder, step)
+    if json:
+        print_json({"folder": str(folder), "events": verified.size, "root": verified.root})
+    else:
+        out.print(
+            f"Wrote {verified.size} events to {folder}. To check them there: python verify.py",
+            highlight=False,
+            markup=False,
+        )
+
+
+def which(event: str) -> int | str:
+    return int(event) if event.isdecimal() and event.isascii() and len(event) < 20 else event
+
+
+def verifier_key(text: str, type: KeyType) -> VerifierKey:
+    """A public key as it was typed, or the file that holds it. Raises `InvalidInput`."""
+    path = Path(text)
+    try:
+        text = path.read_text() if path.is_file() else text
+    except (OSError, UnicodeError) as error:
+        raise InvalidInput(f"The key in {path} cannot be read: {error}.") from error
+    if "+" not in text and path.suffix:
+        raise NotFound(f"There is no file {path}.", hint="Give the key itself, or its file.")
+    found = VerifierKey.parse(text)
+    if found.type is not type:
+        kinds = {KeyType.LOG: "a log", KeyType.WITNESS: "a witness"}
+        raise InvalidInput(f"The key of {found.name} is one of {kinds[found.type]}.")
+    return found
+
+
+def _reference(text: str) -> tuple[str, str]:
+    kind, equals, value = text.partition("=")
+    if not kind or not equals or not value:
+        raise InvalidInput(f"{text!r} names nothing.", hint="Give it as KIND=VALUE: case=1a2b…")
+    return kind, value
 
 
 def _as_dict(entry: Entry) -> dict[str, object]:
@@ -78,3 +225,7 @@ def _as_dict(entry: Entry) -> dict[str, object]:
         "leaf_sha256": entry.leaf_sha256,
         "event": entry.event.as_dict(),
     }
+
+
+def _time(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,1 @@
+"""What an auditor is given: a script that stands on its own."""
