@@ -36,6 +36,7 @@ from store.settings import Settings, load_settings
 from store.unit_of_work import open_units_of_work
 
 COMPARISONS = (
+    "audit",
     "canvas",
     "drift_alarms",
     "gate",

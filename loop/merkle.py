@@ -31,11 +31,15 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 def subtree_hash(hashes: bytes) -> bytes:
     """The root of a complete subtree over the hashes that lie there one after the other: as many as
     a power of two says."""
-    level = [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
-    while len(level) > 1:
-        pairs = zip(level[::2], level[1::2], strict=True)
-        level = [node_hash(left, right) for left, right in pairs]
-    return level[0]
+    sha256, pair = hashlib.sha256, 2 * HASH_BYTES
+    while len(hashes) > HASH_BYTES:
+        hashes = b"".join(
+            [
+                sha256(b"\x01" + hashes[at : at + pair]).digest()
+                for at in range(0, len(hashes), pair)
+            ]
+        )
+    return hashes
 
 
 def root_hash(size: int, nodes: Nodes) -> bytes:

@@ -77,13 +77,14 @@ def pack(entries: Sequence[bytes]) -> bytes:
 
 def unpack(data: bytes, width: int) -> list[bytes]:
     """The ``width`` entries of a bundle. Raises `BrokenRecord`."""
-    entries, at = [], 0
-    while at < len(data):
+    entries: list[bytes] = []
+    at, end = 0, len(data)
+    while at < end - 1:
         begin = at + 2
-        at = begin + int.from_bytes(data[at:begin], "big")
-        if begin > len(data) or at > len(data):
-            raise BrokenRecord("The bundle of entries was cut off.")
+        at = begin + (data[at] << 8 | data[at + 1])
         entries.append(data[begin:at])
+    if at != end:
+        raise BrokenRecord("The bundle of entries was cut off.")
     if len(entries) != width:
         raise BrokenRecord(f"The bundle has {len(entries)} entries instead of {width}.")
     return entries

@@ -22,9 +22,8 @@ from loop.checkpoints import Checkpoint, Proof
 from loop.errors import BrokenRecord, LoopError, Misconfigured, NotFound, Unavailable
 from loop.event_query import EventQuery
 from loop.events import Event
-from loop.merkle import inclusion_proof, leaf_hash
+from loop.merkle import leaf_hash
 from loop.signed_notes import Note, Signer, VerifierKey
-from loop.tiles import nodes_in
 from store.audit_rows import AuditRows, Head, Waiting
 from store.database import migrate, open_engine
 from store.log_files import LogFiles, told
@@ -136,12 +135,8 @@ class AuditLog:
 
     def prove(self, index: int) -> Proof:
         """That entry ``index`` is in the log, up to the newest checkpoint. Raises `NotFound`."""
-        note = self.checkpoint()
-        size = Checkpoint.parse(note.text).size
-        if not 0 <= index < size:
-            raise NotFound(f"There is no entry {index} in the log: it has {size}.")
-        hashes = inclusion_proof(index, size, nodes_in(self.files.tile, size))
-        return Proof(index, tuple(hashes), note)
+        self.integrate()
+        return self.files.prove(index)
 
     def verify(
         self,

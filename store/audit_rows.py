@@ -65,12 +65,12 @@ class State:
 
 class AuditRows:
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self.engine = engine
 
     def state(self) -> State:
         """Raises `BrokenRecord` if it is gone."""
         query = select(_head.size, _head.root, _head.key, _head.failure)
-        with reading(self._engine) as connection:
+        with reading(self.engine) as connection:
             row = connection.execute(query).first()
         if row is None:
             raise BrokenRecord("The row with the audit log's head is gone from the database.")
@@ -80,16 +80,16 @@ class AuditRows:
         """What is in the outbox, in the order in which it was committed: its ids are given by one
         writer at a time (`store.database.begin_writing`)."""
         query = select(_outbox.id, _outbox.event).order_by(_outbox.id).limit(limit)
-        with reading(self._engine) as connection:
+        with reading(self.engine) as connection:
             return [(row[0], row[1]) for row in connection.execute(query)]
 
     def is_waiting(self, up_to: int = _LARGEST_INDEX) -> bool:
         query = select(_outbox.id).where(_outbox.id <= up_to).limit(1)
-        with reading(self._engine) as connection:
+        with reading(self.engine) as connection:
             return connection.execute(query).first() is not None
 
     def last_waiting(self) -> int | None:
-        with reading(self._engine) as connection:
+        with reading(self.engine) as connection:
             row = connection.execute(select(_outbox.id).order_by(desc(_outbox.id)).limit(1)).first()
         return row[0] if row else None
 
@@ -98,7 +98,7 @@ class AuditRows:
     ) -> None:
         """Count what was ``moved`` out of the outbox into the files, in one transaction. Raises
         `BrokenRecord` if the head is no longer what it was ``before``."""
-        with writing(self._engine) as connection:
+        with writing(self.engine) as connection:
             head = update(tables.audit_head).where(_head.size == before.size)
             head = head.where(_head.root == before.root)
             values = {"size": after.size, "root": after.root, "key": key}
@@ -112,7 +112,7 @@ class AuditRows:
         does not take from those who act either."""
         with suppress(LoopError):
             if self.state().failure != failure:
-                with writing(self._engine) as connection:
+                with writing(self.engine) as connection:
                     connection.execute(update(tables.audit_head).values(failure=failure))
 
     def get(self, which: int | str) -> Stored | None:
@@ -150,12 +150,12 @@ class AuditRows:
     def _stored(self, column: Column[str]) -> ColumnElement[bytes]:
         """Text as its bytes: SQLite also keeps bytes that are no text, and fails to hand out those
         as text. PostgreSQL does not take them in the first place."""
-        if self._engine.dialect.name == "sqlite":
+        if self.engine.dialect.name == "sqlite":
             return cast(column, LargeBinary)
         return func.convert_to(column, "UTF8", type_=LargeBinary)
 
     def _read(self, query: Select[int, bytes]) -> list[Stored]:
-        with reading(self._engine) as connection:
+        with reading(self.engine) as connection:
             return [(row[0], row[1]) for row in connection.execute(query)]
 
 

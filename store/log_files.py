@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from loop.errors import BrokenRecord, Unavailable
-from loop.merkle import HASH_BYTES, leaf_hash, root_hash, subtree_hash
+from loop.checkpoints import Checkpoint, Proof
+from loop.errors import BrokenRecord, NotFound, Unavailable
+from loop.merkle import HASH_BYTES, inclusion_proof, leaf_hash, root_hash, subtree_hash
 from loop.signed_notes import Note
 from loop.tiles import WIDTH, Bundle, Tile, bundles_of, nodes_in, pack, tiles_of, unpack
 from store.durable import sync
@@ -29,6 +30,8 @@ class LogFiles:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        # Known to be on the disk under the names of the folders in them.
+        self._synced: set[Path] = set()
 
     def checkpoint(self) -> Note | None:
         """The signed one that was published last; None before the first. Raises `BrokenRecord`."""
@@ -68,9 +71,20 @@ class LogFiles:
         with told(self.folder):
             for path, data in written.items():
                 _write(self.folder / path, data)
-            for folder in _folders(self.folder, written):
+            for folder in self._to_sync(written):
                 sync(folder)
+                self._synced.add(folder)
         return root_hash(total, nodes_in(self.tile, total))
+
+    def prove(self, index: int) -> Proof:
+        """That entry ``index`` is in the log, up to the checkpoint. Raises `NotFound` if it is not,
+        `BrokenRecord`."""
+        note = self.checkpoint()
+        size = Checkpoint.parse(note.text).size if note else 0
+        if note is None or not 0 <= index < size:
+            raise NotFound(f"There is no entry {index} in the log: it has {size}.")
+        hashes = inclusion_proof(index, size, nodes_in(self.tile, size))
+        return Proof(index, tuple(hashes), note)
 
     def checked_root(self, size: int) -> bytes:
         """The root of the first ``size`` entries, out of what their tiles say; and the entries that
@@ -113,6 +127,14 @@ class LogFiles:
                 for file in partial.iterdir():
                     file.unlink(missing_ok=True)
                 partial.rmdir()
+
+    def _to_sync(self, paths: Iterable[str]) -> list[Path]:
+        """The folders in which names changed, the deepest first; those above them the first time,
+        whoever made them."""
+        changed = {(self.folder / path).parent for path in paths}
+        above = {each for folder in changed for each in folder.parents}
+        above = {each for each in above if each == self.folder or self.folder in each.parents}
+        return sorted(changed | (above - self._synced), key=lambda each: -len(each.parts))
 
     def _bundles(self, size: int, entries: Sequence[bytes]) -> dict[str, bytes]:
         written: dict[str, bytes] = {}
@@ -162,13 +184,6 @@ def _write(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
-
-
-def _folders(top: Path, paths: Sequence[str] | dict[str, bytes]) -> list[Path]:
-    """Those whose names changed, the deepest first."""
-    found = {folder for path in paths for folder in (top / path).parents}
-    below = [each for each in found if each == top or top in each.parents]
-    return sorted(below, key=lambda each: -len(each.parts))
 
 
 @contextmanager

@@ -152,7 +152,7 @@ def test_events_are_found_by_whom_what_and_when(engine: Engine, log: AuditLog) -
 def test_opening_the_log_makes_what_it_needs(tmp_path: Path) -> None:
     log = open_audit_log(Settings(home=tmp_path / "home", database_url="", audit_origin="a.org/l"))
     assert log.verify().size == 0
-    put(log._engine, 0)
+    put(log.rows.engine, 0)
     assert Checkpoint.parse(log.checkpoint().text).origin == "a.org/l"
     key = tmp_path / "home/keys/log.key"
     assert key.stat().st_mode & 0o777 == 0o600
@@ -323,11 +323,11 @@ def detection(log: AuditLog) -> str:
 
 def refusal(log: AuditLog) -> str:
     """Why nothing is added to it."""
-    put(log._engine, 99)
+    put(log.rows.engine, 99)
     with pytest.raises(LoopError) as caught:
         log.integrate()
     assert caught.value.hint
-    assert waiting(log._engine) == 1
+    assert waiting(log.rows.engine) == 1
     assert log.failure() == caught.value.message
     return caught.value.message
 
@@ -392,7 +392,7 @@ def test_files_that_were_set_back_are_noticed_and_not_built_upon(
 def test_another_key_is_noticed(five: AuditLog, tmp_path: Path) -> None:
     (tmp_path / "keys/log.key").unlink()
     with pytest.raises(Misconfigured):
-        put(five._engine, 9)
+        put(five.rows.engine, 9)
         five.integrate()
     other = LogKey(tmp_path / "other.key").signer().key
     with pytest.raises(LoopError):
@@ -430,7 +430,7 @@ def test_where_the_files_are_not_one_waits_for_whoever_has_them(
 @pytest.fixture
 def unfinished(five: AuditLog, monkeypatch: pytest.MonkeyPatch) -> Iterator[AuditLog]:
     """Killed after the database counted an entry, before the checkpoint did."""
-    put(five._engine, 5)
+    put(five.rows.engine, 5)
     with monkeypatch.context() as patched:
 
         def killed(*_: Any) -> None:

@@ -48,7 +48,7 @@ def test_a_log_that_grew_meanwhile_is_exported_as_it_is_signed(
 ) -> None:
     old = log.checkpoint()
 
-    put(log._engine, *range(300, 700))
+    put(log.rows.engine, *range(300, 700))
     log.integrate()
     log.files.publish(old)
     log.checkpoint = lambda: old  # type: ignore[method-assign]

@@ -197,7 +197,7 @@ def test_a_witness_must_have_signed(tmp_path: Path) -> None:
 def busy(tmp_path: Path) -> Iterator[AuditLog]:
     log = sqlite_log(tmp_path, 3)
     yield log
-    log._engine.dispose()
+    log.rows.engine.dispose()
 
 
 def _work(folder: Path, first: int, told: int) -> None:
@@ -215,7 +215,7 @@ def _work(folder: Path, first: int, told: int) -> None:
 @pytest.mark.slow
 def test_of_200_kills_none_loses_an_acknowledged_event(busy: AuditLog, tmp_path: Path) -> None:
     chance, acknowledged = random.Random(7), {0, 1, 2}
-    busy._engine.dispose()
+    busy.rows.engine.dispose()
     for kill in range(200):
         reading, writing = os.pipe()
         child = os.fork()
@@ -245,19 +245,19 @@ def test_of_200_kills_none_loses_an_acknowledged_event(busy: AuditLog, tmp_path:
 
 def _check_all(log: AuditLog, acknowledged: set[int]) -> None:
     log.integrate()
-    assert waiting(log._engine) == 0
+    assert waiting(log.rows.engine) == 0
     found = [entry.event.subject["number"] for entry in log.tail(1_000_000)]
     assert len(found) == len(set(found)) == log.verify().size
     # What was committed just before the kill may not have been told any more.
     assert acknowledged <= set(found)
     assert len(set(found) - acknowledged) <= 200
-    log._engine.dispose()
+    log.rows.engine.dispose()
 
 
 def test_a_log_whose_files_are_damaged_is_not_added_to(busy: AuditLog) -> None:
     bundle = busy.files.folder / "tile/entries/000.p/3"
     bundle.write_bytes(bundle.read_bytes().replace(b"happened", b"appeared", 1))
-    put(busy._engine, 3)
+    put(busy.rows.engine, 3)
     with pytest.raises(LoopError, match="does not hold the entries"):
         busy.integrate()
     assert "Entry 0 was changed" in detection(busy.files, busy.key.signer().key)
