@@ -22,17 +22,25 @@ _MOST_BYTES = 2**16
 
 
 class WitnessClient:
-    """The witness at ``url`` that cosigns with ``key``. No question takes longer than about twice
-    ``timeout_s``."""
+    """The witness at ``url`` that cosigns with ``key``. Nothing that is waited for on the way to it
+    may take longer than ``timeout_s``, and neither may its whole answer."""
 
-    def __init__(self, url: str, key: VerifierKey, timeout_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        key: VerifierKey,
+        timeout_s: float = 5.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
         self.key = key
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
         # Named by a setting: no proxy for the internet in between.
         # Uncompressed, what comes is not larger than what is received.
         headers = {"accept-encoding": "identity"}
-        self._http = httpx.Client(timeout=timeout_s, trust_env=False, headers=headers)
+        self._http = httpx.Client(
+            timeout=timeout_s, trust_env=False, headers=headers, transport=transport
+        )
         self._seen = 0  # the size that this witness cosigned last, as far as is known here
 
     def close(self) -> None:

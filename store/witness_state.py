@@ -194,5 +194,6 @@ def _write(folder: Path, last: Mapping[str, Note]) -> None:
 
 def _tidy(folder: Path) -> None:
     """Drafts of a crash, or of a disk that was full."""
-    for draft in folder.glob(f".{_STATE}.*"):
-        draft.unlink(missing_ok=True)
+    for name in (_KEY, _STATE):
+        for draft in folder.glob(f".{name}.*"):
+            draft.unlink(missing_ok=True)
