@@ -19,6 +19,7 @@ from store.log_files import LogFiles
 
 # A witness has little to say; more would only keep the log waiting.
 _MOST_BYTES = 2**16
+_GREW = "the log grew meanwhile, by the hand of another process"
 
 
 class WitnessClient:
@@ -47,10 +48,10 @@ class WitnessClient:
         self._http.close()
 
     def cosign(self, note: Note, size: int, files: LogFiles) -> Signature:
-        """The cosignature of ``note``, the checkpoint of the ``size`` entries in ``files``; that
-        must be the log's newest, and asked for by one process at a time.
+        """The cosignature of ``note``, the checkpoint of the first ``size`` entries in ``files``:
+        the newest, for of an earlier one there is no cosignature any more.
 
-        Raises `Unavailable` if the witness does not answer, `Misconfigured` if it is not the one
+        Raises `Unavailable` if the witness does not answer or has a newer one, `Misconfigured` if it is not the one
         with this key or does not know the log, and `BrokenRecord` if it has seen another log: one
         with more entries, or with other ones.
         """
@@ -59,12 +60,7 @@ class WitnessClient:
         if status == Why.OTHER_SIZE:
             self._seen = old = self._size(body)
             if old > size:
-                raise BrokenRecord(
-                    f"The log was set back: {self.key.name} has cosigned {old} entries of it, and "
-                    f"now it has {size}.",
-                    hint="Keep the log as it is, and compare it with a backup and with the "
-                    "witness's checkpoint. docs/audit-witness.md says how.",
-                )
+                raise self._seen_more(old, size, files)
             status, body = self._ask(note, old, size, files)
         if status != httpx.codes.OK:
             raise self._refused(status, body, old, size)
@@ -95,6 +91,17 @@ class WitnessClient:
         except BrokenRecord as error:
             raise self._unavailable("it does not name the size that it has seen") from error
 
+    def _seen_more(self, old: int, size: int, files: LogFiles) -> LoopError:
+        published = files.checkpoint()
+        if published and Checkpoint.parse(published.text).size >= old:
+            return self._unavailable(_GREW)
+        return BrokenRecord(
+            f"The log was set back: {self.key.name} has cosigned {old} entries of it, and now it "
+            f"has {size}.",
+            hint="Keep the log as it is, and compare it with a backup and with the witness's "
+            "checkpoint. docs/audit-witness.md says how.",
+        )
+
     def _refused(self, status: int, body: str, old: int, size: int) -> LoopError:
         if status == Why.INCONSISTENT:
             return BrokenRecord(
@@ -104,7 +111,7 @@ class WitnessClient:
                 "agree; docs/audit-witness.md says what to do then.",
             )
         if status == Why.OTHER_SIZE:
-            return self._unavailable("the log grew meanwhile, by the hand of another process")
+            return self._unavailable(_GREW)
         if status in (Why.UNKNOWN_LOG, Why.NOT_SIGNED):
             return Misconfigured(
                 f"The witness {self.key.name} at {self._url} does not know this log, or not its "

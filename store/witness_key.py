@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from loop.errors import Misconfigured
+from loop.errors import InvalidInput, Misconfigured
 from loop.signed_notes import KeyType, Signer
 from store.private_files import write_private_once
 
@@ -42,10 +42,11 @@ def read_key(path: Path) -> Signer:
     try:
         material = base64.b64decode(encoded, validate=True)
         private = Ed25519PrivateKey.from_private_bytes(material[1:])
-    except (binascii.Error, ValueError) as error:
+        signer = Signer(name, KeyType.WITNESS, private)
+        whole = text.startswith(_HEAD) and material[0] == signer.type and signer.key.id.hex() == id
+    except (binascii.Error, ValueError, InvalidInput) as error:
         raise _unusable(path) from error
-    signer = Signer(name, KeyType.WITNESS, private)
-    if not text.startswith(_HEAD) or material[0] != signer.type or signer.key.id.hex() != id:
+    if not whole:
         raise _unusable(path)
     return signer
 

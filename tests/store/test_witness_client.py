@@ -93,6 +93,19 @@ def test_a_log_that_was_set_back_is_found_out(tmp_path: Path, served: Served) ->
         assert "docs/audit-witness.md" in found.value.hint
 
 
+def test_who_is_late_with_an_earlier_checkpoint_is_no_rollback(
+    tmp_path: Path, served: Served
+) -> None:
+    log, witness = Log(tmp_path / "log"), client(served.witness.key, served)
+    early, late = log.grow(3), log.grow(5)
+    witness.cosign(late, 5, log.files)
+    with pytest.raises(BrokenRecord, match="set back"):
+        witness.cosign(early, 3, log.files)  # as long as the log shows no later one
+    log.files.publish(late)
+    with pytest.raises(Unavailable, match="grew meanwhile"):
+        witness.cosign(early, 3, log.files)
+
+
 @pytest.mark.parametrize("size", [300, 301, 600])
 def test_a_log_that_forked_is_found_out(tmp_path: Path, served: Served, size: int) -> None:
     log, forked = Log(tmp_path / "log"), Log(tmp_path / "forked", fork=299)

@@ -312,6 +312,7 @@ def test_a_file_that_is_gone_is_never_made_anew(tmp_path: Path, name: str) -> No
         "PRIVATE+KEY+w.example/1+00000000+BAAA",
         "PRIVATE+KEY+w.example/1+00000000+B!",
         "PRIVATE+KEY+w.example/1+00000000+" + "A" * 44,
+        "PRIVATE+KEY+two words+00000000+" + "A" * 44,
         str(WITNESS.key),
         "\udcff",
     ],
