@@ -51,9 +51,9 @@ class WitnessClient:
         """The cosignature of ``note``, the checkpoint of the first ``size`` entries in ``files``:
         the newest, for of an earlier one there is no cosignature any more.
 
-        Raises `Unavailable` if the witness does not answer or has a newer one, `Misconfigured` if it is not the one
-        with this key or does not know the log, and `BrokenRecord` if it has seen another log: one
-        with more entries, or with other ones.
+        Raises `Unavailable` if the witness does not answer or the log has grown meanwhile,
+        `Misconfigured` if it is not the one with this key or does not know the log, and
+        `BrokenRecord` if it has seen another log: one with more entries, or with other ones.
         """
         old = self._seen if self._seen <= size else 0
         status, body = self._ask(note, old, size, files)
