@@ -14,8 +14,8 @@ from loop.merkle import EMPTY_ROOT, HASH_BYTES, check_inclusion, leaf_hash
 from loop.signed_notes import Note, strict_base64
 
 _PROOF = "c2sp.org/tlog-proof@v1"
-# Of a tree with fewer leaves than 2**63.
-_MOST_HASHES = 63
+# Of a proof of a tree with fewer leaves than 2**63.
+MOST_HASHES = 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Checkpoint:
         lines = text.split("\n")
         if len(lines) < 4 or lines[-1] or not all(lines[:-1]):
             raise BrokenRecord("A checkpoint has a name, a size and a root, a line each.")
-        found = cls(lines[0], _decimal(lines[1]), _hash(lines[2]))
+        found = cls(lines[0], parse_number(lines[1]), parse_hash(lines[2]))
         if found.size == 0 and found.root != EMPTY_ROOT:
             raise BrokenRecord("The checkpoint of an empty log has the root of another one.")
         return found
@@ -74,10 +74,10 @@ class Proof:
             extra = strict_base64(lines.pop(0).removeprefix("extra "))
         if not lines or not lines[0].startswith("index "):
             raise BrokenRecord("The proof does not say which entry it is of.")
-        index = _decimal(lines.pop(0).removeprefix("index "))
-        if len(lines) > _MOST_HASHES:
+        index = parse_number(lines.pop(0).removeprefix("index "))
+        if len(lines) > MOST_HASHES:
             raise BrokenRecord("The proof has more hashes than any log needs.")
-        return cls(index, tuple(map(_hash, lines)), Note.parse(note), extra)
+        return cls(index, tuple(map(parse_hash, lines)), Note.parse(note), extra)
 
     def check(self, entry: bytes) -> Checkpoint:
         """The checkpoint, if ``entry`` is under its root. Whether it is signed by whom one trusts
@@ -87,7 +87,8 @@ class Proof:
         return found
 
 
-def _decimal(text: str) -> int:
+def parse_number(text: str) -> int:
+    """A size or a place, as logs write them: decimal, below 2**63. Raises `BrokenRecord`."""
     if not text.isascii() or not text.isdecimal() or (text[0] == "0" and text != "0"):
         raise BrokenRecord(f"{text[:40]!r} is no size of a log, nor a place in it.")
     if len(text) > 19 or int(text) >= 2**63:
@@ -95,7 +96,8 @@ def _decimal(text: str) -> int:
     return int(text)
 
 
-def _hash(text: str) -> bytes:
+def parse_hash(text: str) -> bytes:
+    """32 bytes, as logs write them: base64, in its one form. Raises `BrokenRecord`."""
     found = strict_base64(text)
     if len(found) != HASH_BYTES:
         raise BrokenRecord(f"A hash is not {HASH_BYTES} bytes long.")

@@ -31,15 +31,15 @@ def write_private_once(path: Path, content: bytes) -> None:
         draft.unlink()
 
 
-def private_folder(folder: Path) -> Path:
+def private_folder(folder: Path, *, named_by: str = "SECONDLOOK_MACHINE_CACHE") -> Path:
     """Make ``folder`` for its owner alone. Raises `Misconfigured` if it is there already and is
-    somebody else's, or others may write to it."""
+    somebody else's, or others may write to it; ``named_by`` is how one names another."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     found = folder.stat()
     if found.st_uid != os.geteuid() or found.st_mode & _OTHERS_WRITE:
         raise Misconfigured(
             f"Others may write to {folder}, which holds what is run here.",
-            hint=f"chmod go-w {folder}, or name a folder of your own: SECONDLOOK_MACHINE_CACHE.",
+            hint=f"chmod go-w {folder}, or name a folder of your own: {named_by}.",
         )
     folder.chmod(0o700)  # what is made below it may be open to others, by the umask
     return folder

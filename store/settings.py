@@ -18,10 +18,11 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from loop.agreement import AgreementSettings
 from loop.desk_core import DeskSettings
 from loop.drift import MIN_IMAGES
-from loop.errors import Misconfigured
+from loop.errors import InvalidInput, Misconfigured
 from loop.events import Role
 from loop.gate_settings import GateSettings
 from loop.sessions import SignInSettings
+from loop.witnessing import WitnessAddress
 
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -138,6 +139,10 @@ class Settings(BaseSettings):
     # Whether images on which a training's models are most wrong are drawn into its MLflow run.
     log_examples: bool = True
 
+    # Who cosigns the audit log's checkpoints, as "URL KEY", ";" between them. Empty: nobody, and
+    # the log may be set back or forked unnoticed. See docs/audit-witness.md.
+    audit_witnesses: Annotated[tuple[WitnessAddress, ...], NoDecode] = ()
+
     # Where the app runs trainings. None: the home's own workspace, or the folder it is started in.
     workspace: Path | None = None
     # The MLflow run of the training that a stage takes up instead of beginning a new one.
@@ -167,6 +172,19 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute_each(cls, paths: tuple[Path, ...]) -> tuple[Path, ...]:
         return tuple(path.expanduser().absolute() for path in paths if path != Path())
+
+    @field_validator("audit_witnesses", mode="before")
+    @classmethod
+    def _witnesses(cls, text: object) -> object:
+        if not isinstance(text, str):
+            return text
+        try:
+            found = [WitnessAddress.parse(each) for each in text.split(";") if each.strip()]
+        except InvalidInput as error:
+            raise ValueError(f"{error.message} {error.hint}".strip().rstrip(".")) from error
+        if len({each.key for each in found}) < len(found):
+            raise ValueError("a witness is named twice")
+        return tuple(found)
 
     @field_validator("workspace", "model_signing_key", "machine_cache", mode="before")
     @classmethod
@@ -290,7 +308,8 @@ class Settings(BaseSettings):
 
     def environment(self) -> dict[str, str]:
         """Variables that make a child process see the same home, wherever it runs."""
-        keys = {
+        if_any = {
+            "SECONDLOOK_AUDIT_WITNESSES": ";".join(map(str, self.audit_witnesses)),
             "SECONDLOOK_MODEL_SIGNING_KEY": str(self.model_signing_key or ""),
             "SECONDLOOK_MODEL_VERIFY_KEYS": os.pathsep.join(map(str, self.model_verify_keys)),
         }
@@ -298,7 +317,7 @@ class Settings(BaseSettings):
             "SECONDLOOK_HOME": str(self.home),
             "SECONDLOOK_DATABASE_URL": self.database,
             "MLFLOW_TRACKING_URI": self.tracking,
-        } | {name: value for name, value in keys.items() if value}
+        } | {name: value for name, value in if_any.items() if value}
 
 
 def load_settings(home: Path | None = None) -> Settings:

@@ -7,7 +7,9 @@ import pytest
 
 from loop.errors import Misconfigured
 from loop.events import Role
+from loop.witnessing import WitnessAddress
 from store.settings import Settings, load_settings
+from tests.loop.test_witnessing import LOG, STRANGER, WITNESS
 
 
 def test_people_reach_the_app_where_it_listens_unless_told_otherwise(tmp_path: Path) -> None:
@@ -82,4 +84,35 @@ def test_the_level_of_the_log_is_one_that_there_is(
     assert load_settings(tmp_path).log_level == "WARNING"
     monkeypatch.setenv("SECONDLOOK_LOG_LEVEL", "chatty")
     with pytest.raises(Misconfigured, match="chatty"):
+        load_settings(tmp_path)
+
+
+def test_witnesses_are_an_address_and_a_key_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_settings(tmp_path).audit_witnesses == ()
+    assert "SECONDLOOK_AUDIT_WITNESSES" not in load_settings(tmp_path).environment()
+    one, two = f"https://w.example {WITNESS.key}", f"http://127.0.0.1:8266/a {STRANGER.key}"
+    monkeypatch.setenv("SECONDLOOK_AUDIT_WITNESSES", f" {one} ;\n{two};")
+    settings = load_settings(tmp_path)
+    assert settings.audit_witnesses == tuple(map(WitnessAddress.parse, (one, two)))
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    assert load_settings(tmp_path).audit_witnesses == settings.audit_witnesses
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://w.example",
+        f"https://w.example {WITNESS.key} https://v.example {STRANGER.key}",
+        f"https://w.example {LOG.key}",
+        f"https://w.example {WITNESS.key};https://v.example {WITNESS.key}",
+    ],
+)
+def test_what_is_no_list_of_witnesses_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("SECONDLOOK_AUDIT_WITNESSES", text)
+    with pytest.raises(Misconfigured, match="SECONDLOOK_AUDIT_WITNESSES"):
         load_settings(tmp_path)
