@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Engine
 
@@ -30,7 +30,9 @@ from store.log_files import LogFiles, told
 from store.log_key import LogKey, open_log_key
 from store.log_lease import lease
 from store.log_verify import Progress, Verified, verify_files
+from store.log_witnesses import LogWitnesses
 from store.settings import Settings
+from store.witness_client import WitnessClient
 
 # Keeps a transaction short when many events have piled up.
 _BATCH = 1000
@@ -60,8 +62,15 @@ class AuditLog:
     """Whoever reads finds all that was committed before. What reads raises `Unavailable` if it does
     not get into the log."""
 
-    def __init__(self, engine: Engine, files: LogFiles, key: LogKey) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        files: LogFiles,
+        key: LogKey,
+        witnesses: Sequence[WitnessClient] = (),
+    ) -> None:
         self.files = files
+        self.witnesses = LogWitnesses(witnesses)
         self.key = key
         self.rows = AuditRows(engine)
         self._engine = engine
@@ -84,6 +93,19 @@ class AuditLog:
         except LoopError as error:
             self.rows.say(error.message)
             raise
+
+    def cosign(self) -> list[LoopError]:
+        """Have the witnesses sign the newest checkpoint; why some did not. Raises `Unavailable`."""
+        return self.witnesses.cosign(self)
+
+    def replace_checkpoint(self, note: Note) -> bool:
+        """Publish the newest checkpoint with more signatures; not if there is a newer one."""
+        with lease(self._engine, self._lock, _WAIT_SECONDS), told(self.files.folder):
+            newest = self.files.checkpoint()
+            if newest is None or newest.text != note.text:
+                return False
+            self.files.publish(newest.with_signatures(note.signatures))
+            return True
 
     def is_behind(self) -> bool:
         """Whether there is something to integrate, or a failure to be tried again."""
@@ -145,7 +167,8 @@ class AuditLog:
         progress: Progress | None = None,
     ) -> Verified:
         """Check all of it: the files, and that the database's copy is the same. ``key`` is the
-        log's public one, else the one that lies here. Events may be added meanwhile.
+        log's public one, else the one that lies here. Each of ``witnesses`` must have signed; those
+        of the settings are asked what they have signed last. Events may be added meanwhile.
 
         Raises `BrokenRecord` for the first entry that is wrong, and says what is.
         """
@@ -160,6 +183,7 @@ class AuditLog:
                 "The log's public key is not here.", hint="Give it with --key, in one line."
             )
         verified = verify_files(self.files, key, witnesses, progress)
+        seen = self.witnesses.check(self.files, verified.size, key)
         if verified.size < state.head.size:
             raise BrokenRecord(
                 f"Entry {verified.size} is missing: the checkpoint ends before it, but the "
@@ -167,7 +191,7 @@ class AuditLog:
                 hint=HINT,
             )
         self._check_copy(verified.size)
-        return verified
+        return replace(verified, seen=seen)
 
     def _check_copy(self, size: int) -> None:
         index, entries = -1, self.files.entries(size)
@@ -276,7 +300,9 @@ def open_audit_log(settings: Settings, engine: Engine | None = None) -> AuditLog
     if engine is None:
         engine = open_engine(settings.database)
         migrate(engine)
-    return AuditLog(engine, LogFiles(settings.home / "log"), open_log_key(settings))
+    files, key = LogFiles(settings.home / "log"), open_log_key(settings)
+    witnesses = [WitnessClient(each.url, each.key) for each in settings.audit_witnesses]
+    return AuditLog(engine, files, key, witnesses)
 
 
 def _entry(index: int, data: bytes) -> Entry:

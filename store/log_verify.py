@@ -36,13 +36,15 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """``note`` is the checkpoint; ``cosigned`` says when each witness signed it, in seconds since
-    1970."""
+    """``note`` is the checkpoint; ``cosigned`` says when each witness that was named signed it, in
+    seconds since 1970; ``seen`` how many entries each one that was asked has cosigned, all of which
+    are in the log."""
 
     size: int
     root: str
     note: Note | None = None
     cosigned: dict[str, int] = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)
 
 
 def check_signatures(
@@ -69,6 +71,25 @@ def check_signatures(
             )
         cosigned[witness.name] = at
     return cosigned
+
+
+def check_continues(files: LogFiles, size: int, other: Note, key: VerifierKey) -> None:
+    """That the log of ``size`` entries, which was verified, goes on from the checkpoint ``other``,
+    wherever that was kept. Raises `BrokenRecord`."""
+    check_signatures(other, key)
+    seen = Checkpoint.parse(other.text)
+    if seen.size > size:
+        raise BrokenRecord(
+            f"The log was set back: a checkpoint of {seen.size} entries has been seen elsewhere, "
+            f"and now it has {size}.",
+            hint=_HINT,
+        )
+    if root_hash(seen.size, nodes_in(files.tile, size)) != seen.root:
+        raise BrokenRecord(
+            f"The log forked: its first {seen.size} entries are not those of a checkpoint that has "
+            "been seen elsewhere.",
+            hint=_HINT,
+        )
 
 
 def verify_files(

@@ -51,6 +51,8 @@ class Sequencer:
         """Whether all that was waiting is in the log now. Why not is in the process's own log."""
         try:
             self._log.integrate()
+            for refusal in self._log.cosign():
+                _logger.warning("The log's checkpoint lacks a signature: %s", refusal.message)
         except LoopError as error:
             if error.message != self._last_failure:
                 _logger.warning("Audit events wait in the outbox: %s", error.message)

@@ -3,6 +3,7 @@ only after it was verified."""
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 
 from loop.checkpoints import Checkpoint, parse_number
-from loop.errors import BrokenRecord, LoopError, Misconfigured, Unavailable
+from loop.errors import BrokenRecord, LoopError, Misconfigured, NotFound, Unavailable
 from loop.merkle import consistency_proof
 from loop.signed_notes import Note, Signature, VerifierKey
 from loop.tiles import nodes_in
@@ -68,15 +69,29 @@ class WitnessClient:
         self._seen = size
         return signature
 
+    def latest(self, origin: str) -> Note:
+        """The checkpoint that it cosigned last for the log of that name. Nothing in it is verified.
+
+        Raises `NotFound` if there is none, `Unavailable`, `BrokenRecord` if it is no checkpoint.
+        """
+        path = hashlib.sha256(origin.encode()).hexdigest()
+        status, body = self._receive("GET", f"{path}/checkpoint")
+        if status == httpx.codes.NOT_FOUND:
+            raise NotFound(f"{self.key.name} has cosigned nothing of {origin} yet.")
+        if status != httpx.codes.OK:
+            raise self._unavailable(f"it answers {status}")
+        return Note.parse(body.encode())
+
     def _ask(self, note: Note, old: int, size: int, files: LogFiles) -> tuple[int, str]:
         proof = consistency_proof(old, size, nodes_in(files.tile, size))
-        return self._post(str(Submission(old, tuple(proof), note)).encode())
+        body = str(Submission(old, tuple(proof), note)).encode()
+        return self._receive("POST", "add-checkpoint", body)
 
-    def _post(self, body: bytes) -> tuple[int, str]:
+    def _receive(self, method: str, path: str, body: bytes | None = None) -> tuple[int, str]:
         until = time.monotonic() + self._timeout_s
         received = b""
         try:
-            with self._http.stream("POST", f"{self._url}/add-checkpoint", content=body) as response:
+            with self._http.stream(method, f"{self._url}/{path}", content=body) as response:
                 for part in response.iter_raw():
                     received += part
                     if len(received) > _MOST_BYTES or time.monotonic() > until:

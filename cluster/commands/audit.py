@@ -130,12 +130,19 @@ def verify(
                 "events": verified.size,
                 "root": verified.root,
                 "cosigned": {name: _time(at) for name, at in verified.cosigned.items()},
+                "seen_by_witnesses": verified.seen,
             }
         )
         return
     out.print(f"Verified: {verified.size} events, root {verified.root}.", highlight=False)
     for name, at in verified.cosigned.items():
         out.print(f"Cosigned by {name} at {_time(at)}.", highlight=False, markup=False)
+    for name, size in verified.seen.items():
+        out.print(
+            f"It goes on from the {size} entries that {name} has cosigned.",
+            highlight=False,
+            markup=False,
+        )
     if key is None:
         out.print(
             "With the key that lies in this home: who holds it could have written the log anew. "

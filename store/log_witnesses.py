@@ -1,0 +1,69 @@
+"""The witnesses that an audit log is told to ask, and what they know of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+from loop.checkpoints import Checkpoint
+from loop.errors import BrokenRecord, LoopError, NotFound
+from loop.signed_notes import Note, VerifierKey
+from store.log_files import LogFiles
+from store.log_verify import check_continues
+from store.witness_client import WitnessClient, cosigned
+
+# After one did not cosign; else who waits for the log would wait for it again and again.
+_REST_SECONDS = 30.0
+
+
+class HasCheckpoint(Protocol):
+    """A log whose newest checkpoint can be signed by others."""
+
+    files: LogFiles
+
+    def replace_checkpoint(self, note: Note) -> bool:
+        """Publish ``note`` if it is the newest one with more signatures; whether it was."""
+
+
+class LogWitnesses:
+    def __init__(self, clients: Sequence[WitnessClient]) -> None:
+        self._clients = tuple(clients)
+        self._rests_until = 0.0
+
+    def cosign(self, log: HasCheckpoint) -> list[LoopError]:
+        """Have the newest checkpoint signed by those that have not, and publish it so. Why some did
+        not; nothing while they are left alone for a while after that."""
+        note = log.files.checkpoint()
+        if note is None or time.monotonic() < self._rests_until:
+            return []
+        missing = [each for each in self._clients if note.cosigned_at(each.key) is None]
+        signed, refusals = cosigned(note, missing, log.files)
+        if len(signed.signatures) > len(note.signatures):
+            log.replace_checkpoint(signed)
+        if refusals:
+            self._rests_until = time.monotonic() + _REST_SECONDS
+        return refusals
+
+    def check(self, files: LogFiles, size: int, key: VerifierKey) -> dict[str, int]:
+        """That the log of ``size`` entries goes on from what each witness cosigned last; the sizes
+        of these, by the witness's name.
+
+        Raises `BrokenRecord` if it was set back or forked, `Unavailable` if a witness cannot be
+        asked.
+        """
+        sizes: dict[str, int] = {}
+        for client in self._clients:
+            try:
+                seen = client.latest(key.name)
+            except NotFound:
+                sizes[client.key.name] = 0
+                continue
+            if seen.cosigned_at(client.key) is None:
+                raise BrokenRecord(
+                    f"What {client.key.name} gives out as its last checkpoint it has not signed.",
+                    hint="Compare its key: secondlook audit witness --print-key, where it runs.",
+                )
+            check_continues(files, size, seen, key)
+            sizes[client.key.name] = Checkpoint.parse(seen.text).size
+        return sizes
