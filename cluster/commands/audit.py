@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.commands import audit_witness
+from cluster.commands import audit_serve, audit_witness
 from cluster.console import out, print_json, print_table, progress, when
 from cluster.context import JsonOption, settings_to_read
 from loop.errors import InvalidInput, NotFound
@@ -40,6 +40,7 @@ EventArgument = Annotated[str, typer.Argument(help="An index, or an event's id."
 
 
 def add_to(app: typer.Typer) -> None:
+    audit_serve.add_to(group)
     audit_witness.add_to(group)
     app.add_typer(group, name="audit")
 
