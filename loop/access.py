@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from loop.errors import NotAllowed
-from loop.events import Actor, Role
+from loop.events import Actor, Authentication, Role
 
 
 class Permission(StrEnum):
@@ -70,7 +70,7 @@ def require(actor: Actor, permission: Permission) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who is signed in. Only ``pseudonym`` goes into data, runs and events; ``name`` and
+    """Somebody who is signed in, as ``authenticated_by`` says. Only ``pseudonym`` goes into data, runs and events; ``name`` and
     ``login`` are for pages that this person, or an admin, looks at."""
 
     account_id: str
@@ -78,6 +78,7 @@ class Person:
     name: str
     pseudonym: str
     roles: frozenset[Role]
+    authenticated_by: Authentication = Authentication.UNKNOWN
 
     @property
     def permissions(self) -> frozenset[Permission]:
@@ -93,7 +94,7 @@ class Person:
         """
         for role in roles_with(permission):
             if role in self.roles:
-                return Actor(self.pseudonym, role)
+                return Actor(self.pseudonym, role, self.authenticated_by)
         raise _refusal(permission)
 
 

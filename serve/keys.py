@@ -21,7 +21,7 @@ from starlette.requests import HTTPConnection
 from loop.accounts import stamp
 from loop.api_keys import ApiKey, Scope
 from loop.errors import LoopError, RateLimited
-from loop.events import Actor, Role
+from loop.events import Actor, Authentication, Role
 from loop.keyring import Keyring, no_key, read_keyring, require_scope
 from loop.ports import UnitsOfWork
 from loop.rate_limits import TokenBuckets
@@ -35,7 +35,7 @@ _UNKNOWN_SECONDS = 1.0
 _STALE_SECONDS = 60.0
 # Between two notes of when a key was last used: each is a write.
 _NOTED_EVERY = timedelta(minutes=10)
-_THIS_MACHINE = Actor("api", Role.SYSTEM)
+_THIS_MACHINE = Actor("api", Role.SYSTEM, Authentication.NONE)
 
 _log = structlog.get_logger(__name__)
 

@@ -19,7 +19,7 @@ from loop.agreement import AgreementSettings
 from loop.desk_core import DeskSettings
 from loop.drift import MIN_IMAGES
 from loop.errors import Misconfigured
-from loop.events import Role
+from loop.events import Actor, Authentication, Role
 from loop.gate_settings import GateSettings
 from loop.sessions import SignInSettings
 
@@ -144,7 +144,9 @@ class Settings(BaseSettings):
     resume: str = ""
 
     # Who acts when the command line does: a pseudonym, never a name.
-    actor: str = "operator"
+    actor: str = Field("operator", min_length=1, max_length=128)
+    # How that was made sure of: the app says here who asked it for a training.
+    actor_authenticated_by: Authentication = Authentication.OPERATING_SYSTEM
     # INFO: a line a request. WARNING: only of those that are refused or fail. ERROR: only failures.
     log_level: Annotated[str, NoDecode] = "INFO"
 
@@ -189,6 +191,10 @@ class Settings(BaseSettings):
         if role == Role.SYSTEM:
             raise ValueError("this role is not for people")
         return role or None
+
+    def acting(self, role: Role, by: str = "") -> Actor:
+        """Whoever runs this process, in ``role``; ``by`` is another pseudonym that they gave."""
+        return Actor(by or self.actor, role, self.actor_authenticated_by)
 
     @property
     def database(self) -> str:

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from loop.errors import LoopError
 from loop.events import Event
 from loop.ports import UnitOfWork, UnitsOfWork
+from loop.recording import sealed_entry
 from store.audit_log import AuditLog
 from store.database import migrate, open_engine
 from store.repositories.api_keys import SqlApiKeys
@@ -36,6 +37,7 @@ from store.repositories.review import (
     SqlCorrections,
     SqlSecondReviews,
 )
+from store.repositories.sealing import SqlImageSalts, SqlSealedTexts
 from store.repositories.serving_orders import SqlServingOrders
 from store.repositories.statistics import SqlImpacts, SqlStatistics
 from store.repositories.trials import SqlTrials
@@ -75,12 +77,15 @@ class SqlUnitOfWork:
         self.invitations = SqlInvitations(transaction)
         self.sign_in_failures = SqlSignInFailures(transaction)
         self.api_keys = SqlApiKeys(transaction)
+        self.image_salts = SqlImageSalts(transaction)
+        self.sealed_texts = SqlSealedTexts(transaction)
 
     def lock(self) -> None:
         self._transaction.lock()
 
     def record(self, event: Event) -> None:
-        self._transaction.put_into_outbox(event.canonical().decode())
+        _, entry = sealed_entry(event, self)
+        self._transaction.put_into_outbox(entry.decode())
 
     def commit(self) -> None:
         """Raises `RuntimeError` for a change that no event was recorded for: a mistake in code."""

@@ -120,7 +120,7 @@ def test_what_is_in_a_snapshot_needs_leave(home: Settings) -> None:
     manifest = Manifest(1, Labels.ADJUDICATED, CLASSES.names, (), (), {})
     with open_units_of_work(home)() as uow:
         uow.snapshots.add(SnapshotRecord(manifest.sha256, manifest, now(), "ana"))
-        uow.record(Event("snapshot.created", ACTOR, {}))
+        uow.record(Event("test.happened", ACTOR, {}))
         uow.commit()
     one = trained_on(home)[0]
     with pytest.raises(Conflict, match="in a snapshot"):
