@@ -263,7 +263,7 @@ def _record(
             Event(
                 type="dataset.imported",
                 actor=actor,
-                subject={"dataset_id": dataset.digest, "format": format.value},
+                subject={"dataset_id": dataset.digest, "format": format},
                 details={
                     "source_name": dataset.name,
                     "images": report.images,

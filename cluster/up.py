@@ -26,6 +26,7 @@ from serve.release import deploy, wait_until_served
 from store.model_registry import open_model_registry
 from store.own_key import api_headers, ensure_own_key
 from store.settings import Settings
+from store.settings_record import note_settings
 from store.tracking import open_tracking
 from store.unit_of_work import open_units_of_work
 
@@ -60,6 +61,7 @@ def up(settings: Settings, say: Say, on_ready: Callable[[], None] | None = None)
         parts.start()
         if not stop.is_set():
             say(parts.links())
+            note_settings(settings, open_units_of_work(settings))
             _record(settings, "system.started")
             stack.callback(_record, settings, "system.stopped")
             if on_ready is not None:

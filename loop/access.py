@@ -70,8 +70,9 @@ def require(actor: Actor, permission: Permission) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who is signed in, as ``authenticated_by`` says. Only ``pseudonym`` goes into data, runs and events; ``name`` and
-    ``login`` are for pages that this person, or an admin, looks at."""
+    """Somebody who is signed in, by the method ``authenticated_by``. Only ``pseudonym`` goes into
+    data, runs and events; ``name`` and ``login`` are for pages that this person, or an admin, looks
+    at."""
 
     account_id: str
     login: str

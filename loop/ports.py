@@ -338,6 +338,13 @@ class SealedTexts(Protocol):
         """All that was said of this image."""
 
 
+class SettingsInForce(Protocol):
+    """The settings that were recorded last: in words, by name, and no secret among them."""
+
+    def find(self) -> dict[str, str] | None: ...
+    def put(self, values: Mapping[str, str]) -> None: ...
+
+
 class Statistics(Protocol):
     """What the work comes to. ``reviewer`` is a pseudonym; without one, everybody's counts."""
 
@@ -422,6 +429,8 @@ class UnitOfWork(Protocol):
     def api_keys(self) -> ApiKeys: ...
     @property
     def image_salts(self) -> ImageSalts: ...
+    @property
+    def settings_in_force(self) -> SettingsInForce: ...
     @property
     def sealed_texts(self) -> SealedTexts: ...
 

@@ -144,8 +144,8 @@ def answer_first(
 class SecondAnswer:
     """What the second reviewer hands in: boxes drawn blind, and the final ones after seeing all.
 
-    ``reason`` is a code for why the final boxes are what they are; ``opened_at`` is when the others'
-    boxes were shown, empty where that is not known.
+    ``reason`` is a code for why the final boxes are what they are; ``opened_at`` is when the
+    others' boxes were shown, empty where that is not known.
     """
 
     blind: tuple[FinalBox, ...]

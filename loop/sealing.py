@@ -10,7 +10,7 @@ digest: the names of folders say something about people, too.
 
 Field names decide, wherever they stand in subject, details, inputs and outputs: `SEALED`. The
 reason of an event about an image or a data set is sealed as well, and kept beside the log
-(`text_to_keep`). Other free text is for people to write with care; file names and image ids that the
+(`text_to_keep`). Other free text is for people to write with care; paths and image ids that the
 message of an error brings along are cut out of it.
 """
 

@@ -346,6 +346,13 @@ api_keys = Table(
     Column("last_used_at", String(32), nullable=True),
 )
 
+settings_in_force = Table(
+    "settings_in_force",
+    metadata,
+    Column("scope", String(32), primary_key=True),
+    Column("document", JSON, nullable=False),
+)
+
 # Random, a row for each image, or data set, of which the log has commitments. Without its row, what
 # the log says of an image is unlinkable: no foreign key keeps one, and no image goes with it.
 image_salts = Table(

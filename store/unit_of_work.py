@@ -39,6 +39,7 @@ from store.repositories.review import (
 )
 from store.repositories.sealing import SqlImageSalts, SqlSealedTexts
 from store.repositories.serving_orders import SqlServingOrders
+from store.repositories.settings_in_force import SqlSettingsInForce
 from store.repositories.statistics import SqlImpacts, SqlStatistics
 from store.repositories.trials import SqlTrials
 from store.settings import Settings
@@ -78,6 +79,7 @@ class SqlUnitOfWork:
         self.sign_in_failures = SqlSignInFailures(transaction)
         self.api_keys = SqlApiKeys(transaction)
         self.image_salts = SqlImageSalts(transaction)
+        self.settings_in_force = SqlSettingsInForce(transaction)
         self.sealed_texts = SqlSealedTexts(transaction)
 
     def lock(self) -> None:

@@ -37,7 +37,7 @@ from loop.promotions import Promotion
 from loop.queue import Filters, Order, Place, Placed, Viewer, place_key
 from loop.recording import sealed_entry
 from loop.reliability import DoubleReading
-from loop.sealing import SealedText
+from loop.sealing import SealedText, commitment
 from loop.serving_orders import ServingOrder
 from loop.snapshots import SnapshotRecord
 from loop.trial_counts import TrialCounts
@@ -83,6 +83,7 @@ class Tables:
     api_keys: dict[str, ApiKey] = field(default_factory=dict)
     image_salts: dict[str, bytes] = field(default_factory=dict)
     sealed_texts: dict[str, SealedText] = field(default_factory=dict)
+    settings_in_force: dict[str, str] = field(default_factory=dict)
     # Working state, which may change without an event:
     sessions: dict[str, Session] = field(default_factory=dict)
     sign_in_failures: dict[str, Failures] = field(default_factory=dict)
@@ -147,6 +148,7 @@ class FakeUnitOfWork:
         self.sign_in_failures: ports.SignInFailures = FakeSignInFailures(self._tables)
         self.api_keys: ports.ApiKeys = FakeApiKeys(self._tables)
         self.image_salts: ports.ImageSalts = FakeImageSalts(self._tables)
+        self.settings_in_force: ports.SettingsInForce = FakeSettingsInForce(self._tables)
         self.sealed_texts: ports.SealedTexts = FakeSealedTexts(self._tables)
 
     def __enter__(self) -> Self:
@@ -757,6 +759,15 @@ class FakeImageSalts(_Fake):
         self._tables.image_salts.pop(image_id, None)
 
 
+class FakeSettingsInForce(_Fake):
+    def find(self) -> dict[str, str] | None:
+        return dict(self._tables.settings_in_force) or None
+
+    def put(self, values: Mapping[str, str]) -> None:
+        self._tables.settings_in_force.clear()
+        self._tables.settings_in_force.update(values)
+
+
 class FakeSealedTexts(_Fake):
     def add(self, text: SealedText) -> None:
         _insert(self._tables.sealed_texts, text.event_id, text)
@@ -773,6 +784,11 @@ class FakeSealedTexts(_Fake):
 def salt_of(image_id: str) -> bytes:
     """What `FakeImageSalts` gives; a test may make commitments with it."""
     return hashlib.sha256(f"salt of {image_id}".encode()).digest()
+
+
+def sealed(image_id: str, field: str = "image", value: str | None = None) -> str:
+    """What the log of a `FakeDatabase` says of an image instead of its id, or of that ``value``."""
+    return commitment(salt_of(image_id), field, image_id if value is None else value)
 
 
 class FakeImageStore:

@@ -1,4 +1,4 @@
-"""Salts of images, and what the log has commitments to and nothing else keeps."""
+"""Salts of images, what the log has commitments to, and the settings it was told of last."""
 
 from __future__ import annotations
 
@@ -25,10 +25,17 @@ def upgrade() -> None:
         sa.Column("text", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("event_id"),
     )
+    op.create_table(
+        "settings_in_force",
+        sa.Column("scope", sa.String(length=32), nullable=False),
+        sa.Column("document", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("scope"),
+    )
     op.create_index("ix_sealed_texts_image_id", "sealed_texts", ["image_id"])
 
 
 def downgrade() -> None:
+    op.drop_table("settings_in_force")
     op.drop_index("ix_sealed_texts_image_id", table_name="sealed_texts")
     op.drop_table("sealed_texts")
     op.drop_table("image_salts")
