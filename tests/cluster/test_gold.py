@@ -91,7 +91,7 @@ def test_an_import_grows_the_gold_set_on_the_record(home: Settings) -> None:
         "boxes_per_class": {"cell": 2},
     }
     (event,) = grown(home)
-    assert event.subject == {"gold_sha256": summary["sha256"]}
+    assert event.subject["gold_sha256"] == summary["sha256"]
     assert (event.details["before"]["images"], event.details["after"]["images"]) == (0, 2)
     listed = call(home, "gold", "list")
     with open_units_of_work(home)() as uow:
