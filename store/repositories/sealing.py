@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 
 from sqlalchemy import delete, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from loop.sealing import SALT_BYTES, SealedText
 from store import tables
@@ -20,9 +21,10 @@ class SqlImageSalts(Repository):
     def of(self, image_id: str) -> bytes:
         salt = self._known.get(image_id)
         if salt is None:
-            # Two at once that find none would make two.
-            self._transaction.lock()
-            salt = self.find(image_id) or self._make(image_id)
+            # What is new is most of it: one statement for that, and two for what is known.
+            salt = self._made(image_id) or self.find(image_id)
+            if salt is None:
+                raise RuntimeError("a salt is neither new nor there")
             self._known[image_id] = salt
         return salt
 
@@ -36,10 +38,12 @@ class SqlImageSalts(Repository):
         table = tables.image_salts
         self._transaction.write(delete(table).where(table.c.image_id == image_id))
 
-    def _make(self, image_id: str) -> bytes:
+    def _made(self, image_id: str) -> bytes | None:
+        """A new salt; None if there is one. The database has this one writer from here on."""
         salt = secrets.token_bytes(SALT_BYTES)
-        self._insert(tables.image_salts, image_id=image_id, salt=salt)
-        return salt
+        make = sqlite.insert if self._transaction.dialect == "sqlite" else postgresql.insert
+        statement = make(tables.image_salts).values(image_id=image_id, salt=salt)
+        return salt if self._transaction.write(statement.on_conflict_do_nothing()) else None
 
 
 class SqlSealedTexts(Repository):
