@@ -230,6 +230,7 @@ def _environment(settings: Settings) -> dict[str, str]:
         "serve_cpus",
         "replica_room",
         "drift_images",
+        "log_detections",
         "request_seconds",
         "stuck_seconds",
         "log_level",

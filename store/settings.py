@@ -78,6 +78,8 @@ class Settings(BaseSettings):
     # How many of the last images each replica compares with what its model detected on the gold
     # set. 0: none, and nothing is said of drift.
     drift_images: int = Field(1000, ge=0)
+    # Whether what is detected and not stored (POST /v1/detect) is in the audit log.
+    log_detections: bool = True
     # Whether HTTP goes to the replicas through HAProxy, or through Serve's own proxy.
     haproxy: bool = True
     # Requests up to this size are kept until they are answered, and sent to another replica if
