@@ -25,7 +25,7 @@ from rich.table import Table
 from loop.agreement import AgreementSettings, LabelledBox, compare
 from loop.boxes import Box
 from loop.classes import ClassList
-from loop.events import Actor, Event, Role
+from loop.events import Actor, Authentication, Event, Role
 from loop.intake import NewImage, queue_image
 from loop.predictions import ModelRef
 from loop.synthetic import generate
@@ -51,7 +51,7 @@ COMPARISONS = (
 ROUNDS = 50
 EVENTS = 1000
 BOXES = 50
-ACTOR = Actor("bench", Role.SYSTEM)
+ACTOR = Actor("bench", Role.SYSTEM, Authentication.PROCESS)
 MODEL = ModelRef("bench", "1", "0" * 64)
 
 
@@ -81,7 +81,7 @@ def _measure(settings: Settings) -> dict[str, dict[str, float]]:
     units, images = open_units_of_work(settings), open_image_store(settings)
     with units() as uow:
         uow.classes.set(ClassList(("cell",)))
-        uow.record(Event("bench.started", ACTOR, {}))
+        uow.record(Event("bench.recorded", ACTOR, {}))
         uow.commit()
     pictures = [image.pixels for image in generate(ROUNDS, seed=1, size=128)]
     limits = Limits(settings.max_image_bytes, settings.max_image_pixels)
@@ -95,7 +95,7 @@ def _measure(settings: Settings) -> dict[str, dict[str, float]]:
 
     def record(index: int) -> None:
         with units() as uow:
-            uow.record(Event("bench.recorded", ACTOR, {"index": index}))
+            uow.record(Event("bench.recorded", ACTOR, {}, {"index": index}))
             uow.commit()
 
     rows = {

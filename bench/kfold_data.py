@@ -21,7 +21,7 @@ from cluster.importing import ImportAs, import_dataset
 from detector.ultralytics_env import prepare
 from loop.boxes import Box
 from loop.classes import ClassList, classes_event
-from loop.events import Actor, Role
+from loop.events import Actor, Authentication, Role
 from loop.snapshots import Labels
 from loop.synthetic import CLASSES, generate
 from store.formats import ExportedImage, Format, ImportedBox, read_dataset, write_dataset
@@ -36,7 +36,7 @@ from store.workspace import init_workspace
 from train.indices import FoldIndex, read_folds
 from train.paths import StagePaths
 
-_ACTOR = Actor("bench", Role.ENGINEER)
+_ACTOR = Actor("bench", Role.ENGINEER, Authentication.PROCESS)
 _GENERATED_SEED = 1
 _STAGES = ("data_collection", "kfold_data_formatting")
 

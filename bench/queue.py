@@ -31,7 +31,7 @@ from bench.queue_rows import ADJUDICATOR, COMMON_CLASS, RARE_CLASS, RARE_MODEL, 
 from loop.cases import CaseState, Skip
 from loop.desk import Desk, DeskSettings
 from loop.desk_views import Opened
-from loop.events import Actor, Event, Role, now
+from loop.events import Actor, Authentication, Event, Role, now
 from loop.leases import Hold
 from loop.ports import UnitsOfWork
 from loop.queue import Filters, Order, Viewer, Work
@@ -40,7 +40,7 @@ from store.unit_of_work import units_of_work
 
 CASES = 1_000_000
 ROUNDS = 20
-ACTOR = Actor(ADJUDICATOR, Role.ADJUDICATOR)
+ACTOR = Actor(ADJUDICATOR, Role.ADJUDICATOR, Authentication.PROCESS)
 FILTERS = {
     "no filter": Filters(),
     "common class": Filters(class_id=COMMON_CLASS),
@@ -145,7 +145,7 @@ def _put_in_the_way(units: UnitsOfWork, work: Work, order: Order) -> None:
             uow.leases.put(Hold(each.case.id, "bench-other", "tab", 1, "9999"))
         for each in first[1::2]:
             uow.skips.put(Skip(each.case.id, ACTOR.pseudonym, "other", now()))
-        uow.record(Event("bench.prepared", ACTOR, {}))
+        uow.record(Event("bench.recorded", ACTOR, {}))
         uow.commit()
 
 

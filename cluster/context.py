@@ -59,7 +59,7 @@ def demo_settings(settings: Settings) -> Settings:
 
 def engineer(settings: Settings) -> Actor:
     """Whoever types the command, by the pseudonym in ``SECONDLOOK_ACTOR``."""
-    return Actor(settings.actor, Role.ENGINEER)
+    return settings.acting(Role.ENGINEER)
 
 
 def running_trials(settings: Settings) -> RunningTrials | None:

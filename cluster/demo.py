@@ -39,7 +39,7 @@ from loop import promoting
 from loop.agreement import LabelledBox
 from loop.cases import CaseState
 from loop.errors import Conflict, TrainingFailed
-from loop.events import Actor, Role
+from loop.events import Actor, Authentication, Role
 from loop.intake import add_truth
 from loop.metrics import AveragePrecision, average_precision
 from loop.predictions import ModelRef
@@ -74,10 +74,10 @@ PARAMS: dict[str, Any] = {
 }
 # Something to review in the app after a demo, whose simulated people have settled all cases.
 _MORE_IMAGES = 24
-ENGINEER = Actor("demo-engineer", Role.ENGINEER)
-APPROVER = Actor("demo-approver", Role.ENGINEER)
+ENGINEER = Actor("demo-engineer", Role.ENGINEER, Authentication.PROCESS)
+APPROVER = Actor("demo-approver", Role.ENGINEER, Authentication.PROCESS)
 FIRST_REVIEWERS = ("demo-reviewer-1", "demo-reviewer-2")
-ADJUDICATOR = Actor("demo-adjudicator", Role.ADJUDICATOR)
+ADJUDICATOR = Actor("demo-adjudicator", Role.ADJUDICATOR, Authentication.PROCESS)
 
 
 def run_demo(settings: Settings) -> dict[str, Any]:
@@ -221,7 +221,9 @@ class _Turn:
     def _review(self, answers: Sequence[Answer], step: Any) -> int:
         """Every queued image is corrected; what is sent on is settled. How many those were."""
         first = [
-            SimulatedReviewer(Actor(name, Role.REVIEWER), CLASSES, seed=SEED + index)
+            SimulatedReviewer(
+                Actor(name, Role.REVIEWER, Authentication.PROCESS), CLASSES, seed=SEED + index
+            )
             for index, name in enumerate(FIRST_REVIEWERS)
         ]
         second = SimulatedReviewer(ADJUDICATOR, CLASSES, seed=SEED, mistakes=SECOND_REVIEWER)

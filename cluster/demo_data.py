@@ -14,7 +14,7 @@ from detector.ultralytics_env import prepare
 from loop.cases import Source
 from loop.corrections import FinalBox, Origin
 from loop.errors import Conflict, Misconfigured
-from loop.events import Actor, Role, new_id, now
+from loop.events import Actor, Authentication, Role, new_id, now
 from loop.images import Image
 from loop.intake import NewImage, TrueBox
 from loop.simulation import CARELESS, SimulatedReviewer
@@ -31,7 +31,7 @@ IMAGE_SIZE_PX = 128
 PILOT_IMAGES, NEW_IMAGES, GOLD_IMAGES = 32, 96, 40
 FIRST_MODEL_EPOCHS = 24
 FIRST_MODEL_BATCH = 4
-PILOT_REVIEWER = Actor("demo-pilot", Role.REVIEWER)
+PILOT_REVIEWER = Actor("demo-pilot", Role.REVIEWER, Authentication.PROCESS)
 
 _MARKER = ".secondlook-demo"
 _LOCK = ".secondlook-demo.lock"

@@ -12,7 +12,7 @@ from typing import Any
 
 from loop.classes import ClassList, classes_event
 from loop.errors import InvalidImage, InvalidInput, LoopError
-from loop.events import Actor, Event, new_id
+from loop.events import Actor, Event, new_id, now
 from loop.gold import GoldSet, read_gold
 from loop.growing_gold import Growth, growth_event
 from loop.intake import NewImage, TrueBox, add_truth, queue_image
@@ -82,6 +82,7 @@ def import_dataset(
     """
     if gold and import_as is ImportAs.PREDICTION:
         raise InvalidInput("Gold images need true boxes.", hint="Use --as truth with --gold.")
+    began = now()
     units = open_units_of_work(settings)
     with units() as uow:
         known = uow.classes.find()
@@ -113,9 +114,10 @@ def import_dataset(
         importer.add(image, pattern, report)
         progress(done, total)
     report.problems = [(str(p.file), p.what) for p in reader.problems] + report.problems
-    _record(units, source, format, report, actor, gold=gold)
+    model = importer.model
+    _record(units, model, format, report, actor, gold=gold, began=began)
     if gold_before is not None:
-        _record_growth(units, gold_before, source, actor, allow_trained=allow_trained)
+        _record_growth(units, gold_before, model, actor, allow_trained=allow_trained)
     return report
 
 
@@ -138,7 +140,7 @@ class _Importer:
         self._gold = gold
         self._allow_trained = allow_trained
         self._actor = actor
-        self._model = model
+        self.model = model
         self._images = open_image_store(settings)
         self._pseudonyms = open_subject_pseudonyms(settings)
         self._limits = Limits(settings.max_image_bytes, settings.max_image_pixels)
@@ -185,7 +187,7 @@ class _Importer:
             clean.width,
             clean.height,
             subject,
-            self._model.name,
+            self.model.name,
             clean.phash,
         )
         if self._as_truth:
@@ -214,7 +216,7 @@ class _Importer:
             self._units,
             self._images,
             new,
-            model=self._model,
+            model=self.model,
             detections=detections,
             actor=self._actor,
         )
@@ -248,38 +250,42 @@ def _names(only: Path) -> set[str]:
 
 def _record(
     units: UnitsOfWork,
-    source: str,
+    dataset: ModelRef,
     format: Format,
     report: ImportReport,
     actor: Actor,
     *,
     gold: bool,
+    began: str,
 ) -> None:
     with units() as uow:
         uow.record(
             Event(
                 type="dataset.imported",
                 actor=actor,
-                subject={"source": source, "format": format},
+                subject={"dataset_id": dataset.digest, "format": format},
                 details={
+                    "source_name": dataset.name,
                     "images": report.images,
                     "boxes": report.boxes,
                     "unchanged": report.unchanged,
                     "problems": len(report.problems),
                     "gold": gold,
                 },
+                started=began,
             )
         )
         uow.commit()
 
 
 def _record_growth(
-    units: UnitsOfWork, before: GoldSet, source: str, actor: Actor, *, allow_trained: bool
+    units: UnitsOfWork, before: GoldSet, dataset: ModelRef, actor: Actor, *, allow_trained: bool
 ) -> None:
     with units() as uow:
         after = read_gold(uow)
         added = tuple(sorted({*after.image_ids} - {*before.image_ids}))
         if added:
             growth = Growth(before, after, added, None)
-            uow.record(growth_event(growth, actor, allow_trained=allow_trained, source=source))
+            whence = (dataset.digest, dataset.name)
+            uow.record(growth_event(growth, actor, allow_trained=allow_trained, dataset=whence))
             uow.commit()

@@ -16,7 +16,7 @@ from detector.formats import INT8, ExportFormat
 from detector.loading import FILES, WEIGHTS
 from detector.quantising import Quantised, quantise
 from loop.errors import Conflict, InvalidInput, LoopError, NotEnoughData, Unavailable
-from loop.events import Actor, Event, Outcome
+from loop.events import Actor, Event, Outcome, now
 from loop.ports import UnitsOfWork
 from loop.predictions import ModelRef
 from loop.promoting import CANDIDATE, record_model
@@ -81,9 +81,22 @@ def register_quantised(
         "images_sha256": chosen.sha256,
         "seed": seed,
     }
+    inputs = {
+        "source": source.digest,
+        "snapshot": snapshot.sha256,
+        "images": chosen.sha256,
+    }
+    began = now()
     with units() as uow:
         uow.record(
-            Event("model.quantising", actor, {"model": source.as_dict()}, details, Outcome.INTENDED)
+            Event(
+                "model.quantising",
+                actor,
+                {"model": source.as_dict()},
+                details,
+                Outcome.INTENDED,
+                inputs=inputs,
+            )
         )
         uow.commit()
     try:
@@ -107,7 +120,16 @@ def register_quantised(
             )
     except LoopError as error:
         failed = details | {"error": error.message}
-        record_model(units, "model.quantised", actor, source, failed, outcome=Outcome.FAILED)
+        record_model(
+            units,
+            "model.quantised",
+            actor,
+            source,
+            failed,
+            outcome=Outcome.FAILED,
+            started=began,
+            inputs=inputs,
+        )
         raise
     registry.set_alias(CANDIDATE, ref)
     note = registry.signature_of(ref)
@@ -117,7 +139,17 @@ def register_quantised(
         "signature": note.as_dict() if note else None,
         "apart": {**asdict(made.difference), "images": made.images, "boxes": made.boxes},
     }
-    record_model(units, "model.registered", actor, ref, details)
+    outputs = {"weights": ref.digest}
+    record_model(
+        units,
+        "model.registered",
+        actor,
+        ref,
+        details,
+        started=began,
+        inputs=inputs,
+        outputs=outputs,
+    )
     return ref
 
 

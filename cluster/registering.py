@@ -13,7 +13,7 @@ from detector.formats import ExportFormat
 from detector.yolo import load_classes
 from loop.classes import classes_event
 from loop.errors import Conflict, LoopError, NotFound
-from loop.events import Actor, Event, Outcome
+from loop.events import Actor, Event, Outcome, now
 from loop.ports import UnitsOfWork
 from loop.predictions import ModelRef
 from loop.promoting import CHAMPION, Swap, record_model
@@ -46,6 +46,7 @@ def register(
             hint="Register it with --alias candidate, then: secondlook models compare, approve, "
             "promote.",
         )
+    began = now()
     classes = load_classes(weights, config_dir)
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     with units() as uow:
@@ -66,6 +67,7 @@ def register(
                 subject={"model_sha256": digest},
                 details={"alias": alias},
                 outcome=Outcome.INTENDED,
+                inputs={"weights": digest},
             )
         )
         uow.commit()
@@ -87,7 +89,10 @@ def register(
         "exports_refused": dict(made.refused),
         "signature": note.as_dict() if note else None,
     }
-    record_model(units, "model.registered", actor, ref, details=details)
+    outputs = {"weights": ref.digest}
+    record_model(
+        units, "model.registered", actor, ref, details=details, started=began, outputs=outputs
+    )
     if alias == CHAMPION and swap is not None:
         swap(ref)
         record_model(units, "model.served", actor, ref)

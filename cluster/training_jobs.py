@@ -106,7 +106,7 @@ class LocalTrainingJobs:
         """Interrupt what runs and wait for it: for whoever takes down what it trains on."""
         for job in self._files.jobs():
             if job.state.active:
-                self._interrupt(job, Actor(self._settings.actor, Role.SYSTEM))
+                self._interrupt(job, self._settings.acting(Role.SYSTEM))
                 self._files.wait(job.id, self._grace_seconds)
 
     def _start(
@@ -135,7 +135,14 @@ class LocalTrainingJobs:
         settings = self._settings
         folder = self._workspace() if kind is JobKind.KFOLD else settings.home
         kept = {name: value for name, value in os.environ.items() if name not in _SECRETS}
-        environment = kept | settings.environment() | {"SECONDLOOK_ACTOR": actor.pseudonym}
+        environment = (
+            kept
+            | settings.environment()
+            | {
+                "SECONDLOOK_ACTOR": actor.pseudonym,
+                "SECONDLOOK_ACTOR_AUTHENTICATED_BY": actor.authenticated_by.value,
+            }
+        )
         command = [*self._program, "--home", str(settings.home), *arguments]
         return self._files.start(
             kind,

@@ -13,7 +13,7 @@ import httpx
 import structlog
 
 from loop.errors import Conflict, LoopError, Unavailable
-from loop.events import Actor, Role
+from loop.events import Actor, Authentication, Role
 from loop.ordering import latest_order
 from loop.ports import UnitsOfWork
 from loop.promoting import CHAMPION
@@ -36,7 +36,7 @@ _STARTING_SECONDS = 300.0
 _CALL_SECONDS = 30.0
 # How often a live comparison goes to MLflow: often enough to watch, rare enough to cost nothing.
 WATCH_SECONDS = 10.0
-_WATCHER = Actor("trial", Role.SYSTEM)
+_WATCHER = Actor("trial", Role.SYSTEM, Authentication.PROCESS)
 
 
 class RunningTrials:

@@ -19,13 +19,14 @@ from cluster.processes import Child, require_free_port
 from cluster.running import end_running, find_running, forget_running, note_running
 from cluster.training_jobs import open_training_jobs
 from loop.errors import Conflict, Unavailable
-from loop.events import Actor, Event, Role
+from loop.events import Event, Role
 from loop.invitations import Invitations
 from loop.predictions import ModelRef
 from serve.release import deploy, wait_until_served
 from store.model_registry import open_model_registry
 from store.own_key import api_headers, ensure_own_key
 from store.settings import Settings
+from store.settings_record import note_settings
 from store.tracking import open_tracking
 from store.unit_of_work import open_units_of_work
 
@@ -60,6 +61,7 @@ def up(settings: Settings, say: Say, on_ready: Callable[[], None] | None = None)
         parts.start()
         if not stop.is_set():
             say(parts.links())
+            note_settings(settings, open_units_of_work(settings))
             _record(settings, "system.started")
             stack.callback(_record, settings, "system.stopped")
             if on_ready is not None:
@@ -197,7 +199,7 @@ def first_admin_link(settings: Settings) -> str | None:
     if not settings.password_sign_in:
         return None
     invitations = Invitations(open_units_of_work(settings), settings.sign_in)
-    token = invitations.first_admin(Actor(settings.actor, Role.SYSTEM))
+    token = invitations.first_admin(settings.acting(Role.SYSTEM))
     return settings.welcome_url(token) if token else None
 
 
@@ -223,5 +225,5 @@ def _stop_on_signals(stop: threading.Event) -> None:
 def _record(settings: Settings, type: str) -> None:
     with open_units_of_work(settings)() as uow:
         subject = {"process": os.getpid()}
-        uow.record(Event(type=type, actor=Actor(settings.actor, Role.SYSTEM), subject=subject))
+        uow.record(Event(type=type, actor=settings.acting(Role.SYSTEM), subject=subject))
         uow.commit()

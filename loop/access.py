@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from loop.errors import NotAllowed
-from loop.events import Actor, Role
+from loop.events import Actor, Authentication, Role
 
 
 class Permission(StrEnum):
@@ -70,14 +70,16 @@ def require(actor: Actor, permission: Permission) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who is signed in. Only ``pseudonym`` goes into data, runs and events; ``name`` and
-    ``login`` are for pages that this person, or an admin, looks at."""
+    """Somebody who is signed in, by the method ``authenticated_by``. Only ``pseudonym`` goes into
+    data, runs and events; ``name`` and ``login`` are for pages that this person, or an admin, looks
+    at."""
 
     account_id: str
     login: str
     name: str
     pseudonym: str
     roles: frozenset[Role]
+    authenticated_by: Authentication = Authentication.UNKNOWN
 
     @property
     def permissions(self) -> frozenset[Permission]:
@@ -93,7 +95,7 @@ class Person:
         """
         for role in roles_with(permission):
             if role in self.roles:
-                return Actor(self.pseudonym, role)
+                return Actor(self.pseudonym, role, self.authenticated_by)
         raise _refusal(permission)
 
 

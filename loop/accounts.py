@@ -15,7 +15,7 @@ from typing import Self
 
 from loop.access import Person
 from loop.errors import InvalidInput
-from loop.events import Actor, Role, new_id
+from loop.events import Actor, Authentication, Role, new_id
 
 # NIST SP 800-63B-4 wants 15 characters where a password is all there is, OWASP at least 12 with a
 # lockout, and both no rules about kinds of characters. The upper end bounds what is hashed.
@@ -64,14 +64,13 @@ class Account:
             subject,
         )
 
-    @property
-    def person(self) -> Person:
-        return Person(self.id, self.login, self.name, self.pseudonym, self.roles)
+    def person(self, method: Authentication) -> Person:
+        """Who signed in, by ``method``."""
+        return Person(self.id, self.login, self.name, self.pseudonym, self.roles, method)
 
-    @property
-    def actor(self) -> Actor:
-        """This person in the first of its roles."""
-        return Actor(self.pseudonym, next(role for role in Role if role in self.roles))
+    def actor(self, method: Authentication) -> Actor:
+        """This person in the first of its roles, authenticated by ``method``."""
+        return Actor(self.pseudonym, next(role for role in Role if role in self.roles), method)
 
     @property
     def state(self) -> str:
@@ -164,7 +163,7 @@ class Session:
 
     token_sha256: str
     account_id: str
-    method: str
+    method: Authentication
     started_at: str
     seen_at: str
     ends_at: str

@@ -19,7 +19,7 @@ from typing import Self
 from loop.access import Permission, roles_with
 from loop.accounts import Account
 from loop.errors import InvalidInput
-from loop.events import Actor, Role
+from loop.events import Actor, Authentication, Role
 
 LONGEST_LABEL = 100
 # 62 ** 43 is above 2 ** 256: nobody guesses one, and its plain SHA-256 may be kept.
@@ -100,7 +100,7 @@ class ApiKey:
 
     @property
     def actor(self) -> Actor:
-        return Actor(self.pseudonym, self.role)
+        return Actor(self.pseudonym, self.role, Authentication.API_KEY)
 
     def state(self, owner: Account | None, now: str) -> str:
         """``revoked``, ``expired``, ``suspended`` (its owner is disabled, or no longer has the

@@ -7,11 +7,18 @@ from typing import Any
 
 from loop.events import Event
 
-# The words of the house for what events call otherwise.
-_KINDS = {"review": "case", "mlflow_run": "run", "fold_run": "run", "person": "person"}
+# The words of the house for what fields of events call otherwise.
+_KINDS = {
+    "review": "case",
+    "mlflow_run": "run",
+    "fold_run": "run",
+    "request_id": "request",
+    "images": "image",
+    "added": "image",
+}
 _SUFFIXES = ("_id", "_sha256")
-# Names of fields whose values are references without such an ending.
-_PLAIN = ("person", "image", "stage", "cause")
+# Fields whose values are references without such an ending.
+_PLAIN = ("person", "image", "images", "added", "dataset", "stage", "cause")
 _LONGEST = 200
 
 
@@ -19,13 +26,12 @@ def references(event: Event) -> set[tuple[str, str]]:
     """(kind, value): ``("case", id)``, ``("model", "name/version")``, ``("run", id)``, ``("image",
     commitment)``, and so on for whatever subject, inputs and outputs name by an id or digest."""
     raw = event.as_dict()
-    found = {("person", event.actor.pseudonym)}
-    for part in ("subject", "inputs", "outputs"):
-        found.update(_in(raw.get(part, {})))
-    for kind in ("cause", "request_id", "run_id"):
-        if raw.get(kind):
-            found.add((_kind(kind), raw[kind]))
-    return {(kind, value) for kind, value in found if len(value) <= _LONGEST}
+    found = {("person", event.actor.pseudonym), *_in(event.subject)}
+    for part in (event.inputs, event.outputs):
+        found.update((_kind(name) or name, value) for name, value in part.items())
+    for name in ("cause", "request_id", "run_id"):
+        found.add((_kind(name), raw.get(name) or ""))
+    return {(kind, value) for kind, value in found if 0 < len(value) <= _LONGEST}
 
 
 def _in(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
@@ -37,13 +43,14 @@ def _in(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
     elif isinstance(value, list | tuple):
         for each in value:
             yield from _in(each, name)
-    elif isinstance(value, str) and value:
-        kind = _kind(name)
-        if kind:
-            yield kind, value
+    elif isinstance(value, str) and _kind(name):
+        yield _kind(name), value
 
 
 def _kind(name: str) -> str:
+    """Empty for a field that holds no reference."""
+    if name in _KINDS:
+        return _KINDS[name]
     for suffix in _SUFFIXES:
         if name.endswith(suffix):
             kind = name.removesuffix(suffix)

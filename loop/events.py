@@ -1,7 +1,8 @@
 """Audit events: who did what to which digests, when, why, and with what outcome.
 
-An event's bytes are its RFC 8785 canonical JSON. Personal data never enters one: actors and
-subjects are pseudonyms, images and corrections appear as ids and digests.
+An event's bytes are its RFC 8785 canonical JSON. Personal data never enters the log: actors are
+pseudonyms, and what is said here of an image or a correction is sealed (`loop.sealing`) when a unit
+of work records it. What each type of event carries: `loop.event_types`, docs/audit-events.md.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import rfc8785
 
 from loop.errors import BrokenRecord, InvalidInput
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Role(StrEnum):
@@ -37,12 +38,27 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
+class Authentication(StrEnum):
+    """How it was made sure that an actor is who they say."""
+
+    PASSWORD = "password"  # noqa: S105 - the method's name
+    OIDC = "oidc"
+    LINK = "link"  # a one-time link
+    API_KEY = "api_key"
+    OPERATING_SYSTEM = "operating_system"  # whoever may run commands in this home
+    PROCESS = "process"  # a part of Second Look acting by itself
+    NONE = "none"  # nobody was asked, or the proof was refused
+    UNKNOWN = "unknown"  # nothing is on record
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """A person or part, by pseudonym, in the role it acts in."""
+    """A person or part, by pseudonym, in the role it acts in. It is the same actor however it was
+    authenticated."""
 
     pseudonym: str
     role: Role
+    authenticated_by: Authentication = field(default=Authentication.UNKNOWN, compare=False)
 
     def __post_init__(self) -> None:
         if not self.pseudonym:
@@ -52,8 +68,13 @@ class Actor:
 @dataclass(frozen=True, slots=True)
 class Event:
     """``type`` is ``noun.verb`` (``correction.submitted``); ``subject`` names what was acted on,
-    by ids and digests; ``details`` holds the rest, JSON values only; ``cause`` is the id of the
-    event that led to this one; ``at`` is RFC 3339 in UTC."""
+    by ids and digests; ``inputs`` and ``outputs`` are digests of what went in and came out, by
+    name; ``details`` holds the rest, JSON values only. ``decision`` is what was decided, in one
+    word, ``reason`` why. ``cause`` is the id of the event that led to this one, ``run_id`` an
+    MLflow run. ``started`` and ``at``, when it ended, are RFC 3339 in UTC, the same where nothing
+    else is given. ``schema`` is 1 for what was recorded before there was version 2: those events
+    have none of ``started``, ``inputs``, ``outputs``, ``decision``, ``run_id`` and ``fold``.
+    """
 
     type: str
     actor: Actor
@@ -65,13 +86,23 @@ class Event:
     request_id: str = ""
     id: str = field(default_factory=lambda: new_id())
     at: str = field(default_factory=lambda: now())
+    started: str = ""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    decision: str = ""
+    run_id: str | None = None
+    fold: int | None = None
+    schema: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        if not self.started:
+            object.__setattr__(self, "started", self.at)
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "schema": SCHEMA_VERSION,
+        common = {
+            "schema": self.schema,
             "id": self.id,
             "type": self.type,
-            "at": self.at,
             "actor": self.actor.pseudonym,
             "role": self.actor.role.value,
             "subject": dict(self.subject),
@@ -81,6 +112,18 @@ class Event:
             "cause": self.cause,
             "request_id": self.request_id,
         }
+        if self.schema == 1:
+            return common | {"at": self.at}
+        return common | {
+            "started": self.started,
+            "ended": self.at,
+            "authenticated_by": self.actor.authenticated_by.value,
+            "inputs": dict(self.inputs),
+            "outputs": dict(self.outputs),
+            "decision": self.decision,
+            "run_id": self.run_id,
+            "fold": self.fold,
+        }
 
     def canonical(self) -> bytes:
         """RFC 8785 bytes. Raises `InvalidInput` for values that JSON cannot carry."""
@@ -88,22 +131,32 @@ class Event:
 
     @classmethod
     def from_canonical(cls, data: bytes) -> Event:
+        """An event of any version that there was; `canonical` gives its bytes again.
+
+        Raises `BrokenRecord` for what is none, and for a version that is not known here.
+        """
         try:
             raw = json.loads(data, parse_int=_integer)
-            return cls(
-                type=raw["type"],
-                actor=Actor(raw["actor"], Role(raw["role"])),
-                subject=raw["subject"],
-                details=raw["details"],
-                outcome=Outcome(raw["outcome"]),
-                reason=raw["reason"],
-                cause=raw["cause"],
-                request_id=raw["request_id"],
-                id=raw["id"],
-                at=raw["at"],
-            )
+            schema = raw["schema"]
+            if schema == 1:
+                return cls(**_common(raw), at=raw["at"], schema=1)
+            if schema != SCHEMA_VERSION:
+                raise InvalidInput(f"version {schema!r} is not known here")
+            names = ("started", "inputs", "outputs", "decision", "run_id", "fold")
+            later = {name: raw[name] for name in names}
+            return cls(**_common(raw), **later, at=raw["ended"])
         except (ValueError, KeyError, TypeError, InvalidInput) as error:
             raise BrokenRecord(f"Not an audit event: {error}.") from error
+
+
+def _common(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """What every version has."""
+    method = Authentication(raw.get("authenticated_by", Authentication.UNKNOWN))
+    names = ("type", "subject", "details", "reason", "cause", "request_id", "id")
+    return {name: raw[name] for name in names} | {
+        "actor": Actor(raw["actor"], Role(raw["role"]), method),
+        "outcome": Outcome(raw["outcome"]),
+    }
 
 
 def canonical_json(value: Any) -> bytes:

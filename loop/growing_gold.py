@@ -63,20 +63,24 @@ def grow_gold(
     return growth
 
 
-def growth_event(growth: Growth, actor: Actor, *, allow_trained: bool, source: str = "") -> Event:
-    """``source`` says where images came from that were not here before."""
+def growth_event(
+    growth: Growth, actor: Actor, *, allow_trained: bool, dataset: tuple[str, str] | None = None
+) -> Event:
+    """``dataset`` is what images came from that were not here before: its digest and name."""
+    digest, name = dataset or (None, None)
     return Event(
         type="gold.grown",
         actor=actor,
-        subject={"gold_sha256": growth.after.sha256},
+        subject={"gold_sha256": growth.after.sha256, "dataset_id": digest},
         details={
             "before": {"sha256": growth.before.sha256, "images": len(growth.before.image_ids)},
             "after": {"sha256": growth.after.sha256, "images": len(growth.after.image_ids)},
-            "added": list(growth.added),
+            "added_image_ids": list(growth.added),
             "excluded_from_training": growth.excluded,
             "allow_trained": allow_trained,
-            "source": source,
-        },
+        }
+        | ({"source_name": name} if name else {}),
+        outputs={"gold": growth.after.sha256},
     )
 
 

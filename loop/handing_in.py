@@ -137,6 +137,7 @@ def second(
         comment=answer.comment,
         active_seconds=sealed.active_seconds + answer.active_seconds,
         dropped=answer.dropped,
+        opened_at=sealed.created_at,
     )
     annotation = answer_second(uow, case, full, actor=actor)
     _handed_in(uow, key, "second", case, actor)

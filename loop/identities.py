@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from loop.accounts import LONGEST_LOGIN, Account, login_key, role_names
 from loop.errors import SignInRefused
-from loop.events import Event, Role
+from loop.events import Authentication, Event, Role
 from loop.ports import UnitOfWork, UnitsOfWork
 from loop.sessions import Sessions
 from loop.signing_in import DOOR, refusal
 
-_METHOD = "oidc"
+_METHOD = Authentication.OIDC
 _REFUSALS = {
     "no_role": (
         "Your organisation has not given you a role in Second Look.",
@@ -114,7 +114,7 @@ class IdentitySignIn:
             kind = "account.changed"
         else:
             return account
-        details = {"roles": role_names(roles), "by": _METHOD}
+        details = {"roles": role_names(roles), "by": _METHOD.value}
         uow.record(Event(kind, DOOR, {"person": account.pseudonym}, details))
         return account
 

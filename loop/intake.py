@@ -110,7 +110,7 @@ def queue_image(
                     "review_id": case.id,
                     "model": model.as_dict(),
                 },
-                details={"detections": len(detections), "source": image.source} | _noted(kin),
+                details={"detections": len(detections), "source_name": image.source} | _noted(kin),
                 request_id=request_id,
                 at=at,
             )

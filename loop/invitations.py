@@ -13,11 +13,11 @@ from loop.accounts import (
     stamp,
 )
 from loop.errors import SignInRefused
-from loop.events import Actor, Event
+from loop.events import Actor, Authentication, Event
 from loop.ports import PasswordHasher, UnitOfWork, UnitsOfWork
 from loop.sessions import Clock, Sessions, SignInSettings, new_token, token_sha256, utc_now
 
-_METHOD = "link"
+_METHOD = Authentication.LINK
 
 
 class Invitations:
@@ -114,8 +114,9 @@ class Welcome:
                 raise void()
             account = self._keep(uow, account, hashed, created=created)
             subject = {"person": account.pseudonym}
-            uow.record(Event("invitation.used", account.actor, subject))
-            uow.record(Event("account.password_set", account.actor, subject))
+            actor = account.actor(_METHOD)
+            uow.record(Event("invitation.used", actor, subject))
+            uow.record(Event("account.password_set", actor, subject))
             session = self._sessions.start(uow, account, _METHOD)
             uow.commit()
         return session
@@ -133,8 +134,9 @@ class Welcome:
             raise void()
         account = replace(account, password_hash=hashed)
         uow.accounts.add(account)
-        details = {"roles": role_names(account.roles), "by": _METHOD}
-        uow.record(Event("account.created", account.actor, {"person": account.pseudonym}, details))
+        details = {"roles": role_names(account.roles), "by": _METHOD.value}
+        actor = account.actor(_METHOD)
+        uow.record(Event("account.created", actor, {"person": account.pseudonym}, details))
         return account
 
 

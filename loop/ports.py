@@ -26,6 +26,7 @@ from loop.progress import ActiveSeconds, Done, Verdicts
 from loop.promotions import Promotion
 from loop.queue import Filters, Order, Place, Placed, Viewer
 from loop.reliability import DoubleReading
+from loop.sealing import SealedText
 from loop.serving_orders import ServingOrder
 from loop.snapshots import SnapshotRecord
 from loop.trial_counts import TrialCounts
@@ -315,6 +316,35 @@ class ApiKeys(Protocol):
     def note_use(self, key_id: str, at: str) -> None: ...
 
 
+class ImageSalts(Protocol):
+    """Of images, and of data sets by their digest: what `loop.sealing` seals with."""
+
+    def of(self, image_id: str) -> bytes:
+        """32 random bytes, the same for as long as they are kept. Makes this the writer."""
+
+    def find(self, image_id: str) -> bytes | None:
+        """None before there is one, and after it was erased."""
+
+    def erase(self, image_id: str) -> None:
+        """From then on nobody can tell what the log says of this image."""
+
+
+class SealedTexts(Protocol):
+    """Reasons that the log has commitments to, in words."""
+
+    def add(self, text: SealedText) -> None: ...
+    def find(self, event_id: str) -> SealedText | None: ...
+    def erase(self, image_id: str) -> None:
+        """All that was said of this image."""
+
+
+class SettingsInForce(Protocol):
+    """The settings that were recorded last: in words, by name, and no secret among them."""
+
+    def find(self) -> dict[str, str] | None: ...
+    def put(self, values: Mapping[str, str]) -> None: ...
+
+
 class Statistics(Protocol):
     """What the work comes to. ``reviewer`` is a pseudonym; without one, everybody's counts."""
 
@@ -397,12 +427,21 @@ class UnitOfWork(Protocol):
     def sign_in_failures(self) -> SignInFailures: ...
     @property
     def api_keys(self) -> ApiKeys: ...
+    @property
+    def image_salts(self) -> ImageSalts: ...
+    @property
+    def settings_in_force(self) -> SettingsInForce: ...
+    @property
+    def sealed_texts(self) -> SealedTexts: ...
 
     def lock(self) -> None:
         """Be the only writer from here on: what is read after this stays so until the end."""
 
     def record(self, event: Event) -> None:
-        """Put ``event`` into the outbox of this transaction."""
+        """Seal ``event`` (`loop.sealing`) and put it into the outbox of this transaction.
+
+        Raises `InvalidInput` for an event that does not fit its type (`loop.event_types`).
+        """
 
     def commit(self) -> None:
         """Keep all of it, change and events together."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from loop.access import Permission, require
@@ -86,14 +87,16 @@ def promote(
         end_for_release(uow, actor, ref)
         uow.record(_event("promotion.started", actor, ref, promotion, before, Outcome.INTENDED))
         uow.commit()
+    began = now()
     try:
         _take_over(registry, ref, before, swap)
     except BaseException as error:  # Ctrl-C too: what was intended on record needs its outcome
         reason = _told(error)
-        _end(units, promotion, PromotionState.FAILED, actor, ref, before, reason)
+        _end(units, promotion, PromotionState.FAILED, actor, ref, before, reason, began)
         _note_release(registry, ref, PromotionState.FAILED, reason)
         raise
-    ended = _end(units, promotion, PromotionState.PROMOTED, actor, ref, before, promotion.reason)
+    done = PromotionState.PROMOTED
+    ended = _end(units, promotion, done, actor, ref, before, promotion.reason, began)
     _note_release(registry, ref, PromotionState.PROMOTED, promotion.reason)
     if registry.find_alias(CANDIDATE) == ref:
         registry.delete_alias(CANDIDATE)
@@ -125,11 +128,15 @@ def roll_back(
         started = "model.rollback_started"
         uow.record(_model_event(started, actor, previous, details, reason, Outcome.INTENDED))
         uow.commit()
+    began = now()
     try:
         _take_over(registry, previous, champion, swap)
     except BaseException as error:
         details["error"] = _told(error)
-        record_model(units, "model.rolled_back", actor, previous, details, reason, Outcome.FAILED)
+        failed = Outcome.FAILED
+        record_model(
+            units, "model.rolled_back", actor, previous, details, reason, failed, started=began
+        )
         _note_release(registry, previous, PromotionState.FAILED, details["error"])
         raise
     with units() as uow:
@@ -137,7 +144,8 @@ def roll_back(
         if ended is not None and ended.state is PromotionState.PROMOTED:
             note = ended.rolled_back(by=actor.pseudonym, reason=reason, at=now())
             uow.promotions.update(note)
-        uow.record(_model_event("model.rolled_back", actor, previous, details, reason))
+        event = _model_event("model.rolled_back", actor, previous, details, reason)
+        uow.record(replace(event, started=began))
         uow.commit()
     _note_release(registry, previous, PromotionState.PROMOTED, reason)
     if champion is not None:
@@ -202,6 +210,7 @@ def _decision_event(
             "approvals": len(promotion.approved_by),
             "approvers": promotion.approvers,
         },
+        decision="refuse" if refuse else "approve",
         reason=reason,
     )
 
@@ -237,12 +246,14 @@ def _end(
     ref: ModelRef,
     before: ModelRef | None,
     reason: str,
+    began: str,
 ) -> Promotion:
     ended = promotion.moved_to(state, by=actor.pseudonym, reason=reason, at=now())
     outcome = Outcome.DONE if state is PromotionState.PROMOTED else Outcome.FAILED
     with units() as uow:
         uow.promotions.update(ended)
-        uow.record(_event("promotion.ended", actor, ref, promotion, before, outcome, reason))
+        event = _event("promotion.ended", actor, ref, promotion, before, outcome, reason)
+        uow.record(replace(event, decision=state.value, started=began))
         uow.commit()
     return ended
 
@@ -277,9 +288,16 @@ def record_model(
     details: dict[str, Any] | None = None,
     reason: str = "",
     outcome: Outcome = Outcome.DONE,
+    *,
+    started: str = "",
+    inputs: Mapping[str, str] | None = None,
+    outputs: Mapping[str, str] | None = None,
 ) -> None:
+    """Record one event about a version. ``started`` is RFC 3339, empty: just now."""
+    event = _model_event(type, actor, ref, details or {}, reason, outcome)
+    event = replace(event, started=started or event.at, inputs=inputs or {}, outputs=outputs or {})
     with units() as uow:
-        uow.record(_model_event(type, actor, ref, details or {}, reason, outcome))
+        uow.record(event)
         uow.commit()
 
 

@@ -120,6 +120,8 @@ def answer_first(
             "bulk_accepted": answer.bulk_accepted,
             "second_review": [reason.value for reason in agreement.reasons],
         },
+        decision="second_review" if agreement.needs_second_review else "settled",
+        reason=answer.comment,
     )
     uow.record(submitted)
     answered = replace(
@@ -142,7 +144,8 @@ def answer_first(
 class SecondAnswer:
     """What the second reviewer hands in: boxes drawn blind, and the final ones after seeing all.
 
-    ``reason`` is a code for why the final boxes are what they are.
+    ``reason`` is a code for why the final boxes are what they are; ``opened_at`` is when the
+    others' boxes were shown, empty where that is not known.
     """
 
     blind: tuple[FinalBox, ...]
@@ -151,6 +154,7 @@ class SecondAnswer:
     comment: str = ""
     active_seconds: float = 0.0
     dropped: tuple[Dropped, ...] = ()
+    opened_at: str = ""
 
 
 def submit_second(
@@ -221,7 +225,9 @@ def answer_second(uow: UnitOfWork, case: Case, answer: SecondAnswer, *, actor: A
             "blind_boxes": len(answer.blind),
             "active_seconds": answer.active_seconds,
         },
-        reason=answer.reason,
+        decision=answer.reason,
+        reason=answer.comment,
+        started=answer.opened_at,
     )
     uow.record(submitted)
     settled = replace(case, classes=classes_of(case, answer.final))

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from loop.access import Person
 from loop.accounts import Account, Session, stamp
 from loop.errors import LoopError
-from loop.events import Event
+from loop.events import Authentication, Event
 from loop.ports import UnitOfWork, UnitsOfWork
 
 Clock = Callable[[], datetime]
@@ -68,9 +68,9 @@ class Sessions:
             return None
         if session.seen_at <= stamp(now - _NOTED_EVERY):
             self._note_use(session, stamp(now))
-        return account.person
+        return account.person(session.method)
 
-    def start(self, uow: UnitOfWork, account: Account, method: str) -> str:
+    def start(self, uow: UnitOfWork, account: Account, method: Authentication) -> str:
         """Begin a session of ``account`` in ``uow`` and return its token; ``method`` is on record.
 
         The account is stored as it is given, with the time.
@@ -81,7 +81,8 @@ class Sessions:
         uow.accounts.update(replace(account, signed_in_at=at))
         uow.sessions.add(Session(token_sha256(token), account.id, method, at, at, ends_at))
         subject = {"person": account.pseudonym}
-        uow.record(Event("session.started", account.actor, subject, {"by": method}))
+        actor = account.actor(method)
+        uow.record(Event("session.started", actor, subject, {"by": method.value}))
         return token
 
     def end(self, token: str) -> None:
@@ -92,7 +93,8 @@ class Sessions:
                 return
             session, account = found
             uow.sessions.end(session.token_sha256)
-            uow.record(Event("session.ended", account.actor, {"person": account.pseudonym}))
+            actor = account.actor(session.method)
+            uow.record(Event("session.ended", actor, {"person": account.pseudonym}))
             uow.commit()
 
     def _note_use(self, session: Session, at: str) -> None:

@@ -15,12 +15,12 @@ from loop.accounts import (
     stamp,
 )
 from loop.errors import SignInRefused
-from loop.events import Actor, Event, Outcome, Role
+from loop.events import Actor, Authentication, Event, Outcome, Role
 from loop.ports import PasswordHasher, UnitOfWork, UnitsOfWork
 from loop.sessions import Clock, Sessions, SignInSettings, utc_now
 
 # Who turns people away and counts: a part of Second Look, since nobody is signed in yet.
-DOOR = Actor("sign-in", Role.SYSTEM)
+DOOR = Actor("sign-in", Role.SYSTEM, Authentication.PROCESS)
 
 
 class SigningIn:
@@ -67,7 +67,7 @@ class SigningIn:
                 raise _wrong()
             uow.sign_in_failures.forget(failures.login_digest)
             account = replace(account, password_hash=rehashed or account.password_hash)
-            token = self._sessions.start(uow, account, "password")
+            token = self._sessions.start(uow, account, Authentication.PASSWORD)
             uow.commit()
         return token
 
@@ -96,7 +96,7 @@ class SigningIn:
         subject = (
             {"person": account.pseudonym} if account else {"login_digest": failures.login_digest}
         )
-        uow.record(refusal(subject, why, "password"))
+        uow.record(refusal(subject, why, Authentication.PASSWORD))
         if why == "locked":
             return
         now = self._clock()
@@ -111,10 +111,12 @@ class SigningIn:
         uow.sign_in_failures.forget_before(stale, stamp(now))
 
 
-def refusal(subject: Mapping[str, Any], why: str, method: str) -> Event:
-    """``why`` is a code, for auditors: whoever is refused does not learn it."""
-    details = {"why": why, "by": method}
-    return Event("session.refused", DOOR, subject, details, Outcome.REFUSED)
+def refusal(subject: Mapping[str, Any], why: str, method: Authentication) -> Event:
+    """``why`` is a code, for auditors: whoever is refused does not learn it. ``method`` is what was
+    tried."""
+    details = {"why": why, "by": method.value}
+    nobody = replace(DOOR, authenticated_by=Authentication.NONE)
+    return Event("session.refused", nobody, subject, details, Outcome.REFUSED)
 
 
 def _wrong() -> SignInRefused:

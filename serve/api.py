@@ -15,9 +15,11 @@ from fastapi import FastAPI, Query, Request, Response
 
 from detector.base import Pixels
 from loop.errors import InvalidInput
+from loop.events import now
 from loop.intake import NewImage, queue_image
 from loop.ports import ImageStore, UnitsOfWork
 from serve import schemas
+from serve.detection_log import DetectionLog, detection_event
 from serve.errors import TimedOut, documented_errors, install_error_handlers
 from serve.key_middleware import KeyMiddleware, document_keys
 from serve.keys import ClosedGate, Gate
@@ -53,10 +55,12 @@ def build_api(
     limits: Limits,
     *,
     keys: Gate | None = None,
+    detections: DetectionLog | None = None,
     sets_request_id: bool = True,
 ) -> FastAPI:
-    """The application. ``keys`` decides who comes in: nobody, unless it is given.
-    ``sets_request_id``: see `RequestMiddleware`."""
+    """The application. ``keys`` decides who comes in: nobody, unless it is given. ``detections``
+    puts on record what is detected and not stored; None leaves that out. ``sets_request_id``: see
+    `RequestMiddleware`."""
     api = FastAPI(
         title="Second Look",
         description="Detects objects in images and queues them for review. A path that does not "
@@ -66,7 +70,7 @@ def build_api(
         version="1",
         redoc_url=None,
     )
-    routes = _Routes(service, intake, limits)
+    routes = _Routes(service, intake, limits, detections)
     install_error_handlers(api)
     document_keys(api)
     api.add_middleware(KeyMiddleware, gate=keys or ClosedGate(), check_room=service.check_room)
@@ -89,17 +93,26 @@ def build_api(
 
 
 class _Routes:
-    def __init__(self, service: DetectionService, intake: Intake, limits: Limits) -> None:
+    def __init__(
+        self,
+        service: DetectionService,
+        intake: Intake,
+        limits: Limits,
+        detections: DetectionLog | None,
+    ) -> None:
         self._service = service
         self._intake = intake
         self._limits = limits
         self._metrics = service.metrics
+        self._detections = detections
 
     async def detect(self, request: Request) -> schemas.Detections:
-        """Detect objects in an image. Nothing is stored."""
+        """Detect objects in an image, which is not stored."""
         async with self._in_time():
+            began = now()
             upload = await self._read(request)
             image, detected = await self._decode_and_detect(decode, upload.data)
+            await self._put_on_record(request, detected, image, began)
         return schemas.Detections(
             model=schemas.Model(**detected.model.as_dict()),
             width=image.width,
@@ -187,6 +200,24 @@ class _Routes:
         """Requests, latency, queue, detections and the model version of every replica, for
         Prometheus."""
         return Response(await self._service.exposition(), media_type=CONTENT_TYPE)
+
+    async def _put_on_record(
+        self, request: Request, detected: Detected, image: DecodedImage, began: str
+    ) -> None:
+        if self._detections is None:
+            return
+        state = request.state
+        event = detection_event(
+            detected,
+            image.width,
+            image.height,
+            actor=state.actor,
+            request_id=state.request_id,
+            started=began,
+        )
+        asked = time.perf_counter()
+        await self._detections.record(event)
+        self._metrics.stage("log", time.perf_counter() - asked)
 
     @asynccontextmanager
     async def _in_time(self) -> AsyncIterator[None]:

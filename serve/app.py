@@ -25,6 +25,7 @@ from loop.errors import Unavailable
 from loop.predictions import ModelRef
 from serve import one_write
 from serve.api import Intake, build_api
+from serve.detection_log import DetectionLog
 from serve.keys import open_key_gate
 from serve.loading import load_engine
 from serve.model_slot import ModelSlot
@@ -127,8 +128,14 @@ class DetectorReplica:
             open_subject_pseudonyms(settings).of,
         )
         limits = Limits(settings.max_image_bytes, settings.max_image_pixels)
-        keys = open_key_gate(settings, self._units)
-        return build_api(self._replica, intake, limits, keys=keys, sets_request_id=False)
+        return build_api(
+            self._replica,
+            intake,
+            limits,
+            keys=open_key_gate(settings, self._units),
+            detections=DetectionLog(self._units) if settings.log_detections else None,
+            sets_request_id=False,
+        )
 
     async def check_health(self) -> None:
         """Asked by Serve, which replaces the replica when this raises."""

@@ -19,14 +19,15 @@ import structlog
 from starlette.requests import HTTPConnection
 
 from loop.accounts import stamp
-from loop.api_keys import ApiKey, Scope
-from loop.errors import LoopError, RateLimited
-from loop.events import Actor, Role
+from loop.api_keys import ApiKey, Scope, key_id
+from loop.errors import InvalidKey, LoopError, NotAllowed, RateLimited
+from loop.events import Actor, Authentication, Role
 from loop.keyring import Keyring, no_key, read_keyring, require_scope
 from loop.ports import UnitsOfWork
 from loop.rate_limits import TokenBuckets
 from loop.sessions import Clock, utc_now
 from serve.loopback import from_this_machine, is_loopback
+from serve.refusals import Refusals
 from store.settings import Settings
 
 KEYRING_SECONDS = 5.0
@@ -35,7 +36,7 @@ _UNKNOWN_SECONDS = 1.0
 _STALE_SECONDS = 60.0
 # Between two notes of when a key was last used: each is a write.
 _NOTED_EVERY = timedelta(minutes=10)
-_THIS_MACHINE = Actor("api", Role.SYSTEM)
+_THIS_MACHINE = Actor("api", Role.SYSTEM, Authentication.NONE)
 
 _log = structlog.get_logger(__name__)
 
@@ -57,17 +58,35 @@ class ClosedGate:
 
 
 class KeyGate:
-    """Lets in who sends a good key and, if ``open_on_loopback``, who sends none from here."""
+    """Lets in who sends a good key and, if ``open_on_loopback``, who sends none from here.
+
+    ``note_refusal`` is told of everybody else: `serve.refusals.Refusals.note`.
+    """
 
     def __init__(
-        self, keys: HeldKeys, buckets: TokenBuckets, *, open_on_loopback: bool = False
+        self,
+        keys: HeldKeys,
+        buckets: TokenBuckets,
+        *,
+        open_on_loopback: bool = False,
+        note_refusal: Callable[[str, str], None] = lambda _, __: None,
     ) -> None:
         self._keys = keys
         self._buckets = buckets
         self._open_on_loopback = open_on_loopback
+        self._note_refusal = note_refusal
 
     async def admit(self, connection: HTTPConnection, scope: Scope | None) -> Actor:
         text = sent_key(connection)
+        try:
+            return await self._admit(connection, text, scope)
+        except (InvalidKey, NotAllowed) as error:
+            self._note_refusal(error.detail_code, self._keys.pseudonym(text or ""))
+            raise
+
+    async def _admit(
+        self, connection: HTTPConnection, text: str | None, scope: Scope | None
+    ) -> Actor:
         if text is None:
             if self._open_on_loopback and from_this_machine(connection):
                 return _THIS_MACHINE
@@ -115,6 +134,11 @@ class HeldKeys:
         key = ring.check(text, stamp(self._clock()))
         self._note_use(key)
         return key
+
+    def pseudonym(self, text: str) -> str:
+        """Of the key that there is with the id in ``text``, right or wrong; empty if none has."""
+        known = self._ring is not None and self._ring.knows(text)
+        return f"key-{key_id(text)}" if known else ""
 
     async def _fresh(self, text: str) -> Keyring:
         if self._ring is not None and self._age() < self._may_be(self._ring, text):
@@ -182,4 +206,5 @@ def open_key_gate(settings: Settings, units: UnitsOfWork) -> KeyGate:
         HeldKeys(units),
         TokenBuckets(),
         open_on_loopback=settings.api_open_on_loopback and is_loopback(settings.host),
+        note_refusal=Refusals(units).note,
     )

@@ -40,7 +40,7 @@ class Metrics:
         self._stages = self._histogram(
             "stage_seconds",
             "Time an image spends in a stage: read (its bytes), queue (until the engine gets to "
-            "it), decode, detect (from its pixels to its boxes).",
+            "it), decode, detect (from its pixels to its boxes), log (until it is on record).",
             _LATENCY_BUCKETS_SECONDS,
             "stage",
         )

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from loop.errors import Conflict, Unavailable
-from loop.events import Actor, Role
+from loop.events import Role
 from loop.ordering import give_order
 from loop.predictions import ModelRef
 from loop.serving_orders import ServingOrder
@@ -61,7 +61,7 @@ def ask_for(
 ) -> ServingOrder:
     """Order that ``model`` is served, and the candidate of ``trial`` tried beside it. Replicas swap
     while they serve: none restarts, and no request fails."""
-    actor = Actor(settings.actor, Role.SYSTEM)
+    actor = settings.acting(Role.SYSTEM)
     return give_order(open_units_of_work(settings), model, trial, actor)
 
 
@@ -230,6 +230,7 @@ def _environment(settings: Settings) -> dict[str, str]:
         "serve_cpus",
         "replica_room",
         "drift_images",
+        "log_detections",
         "request_seconds",
         "stuck_seconds",
         "log_level",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from loop.api_keys import Scope, is_key, key_id
-from loop.events import Actor, Role
+from loop.events import Role
 from loop.managing_keys import ManageApiKeys
 from loop.ports import UnitsOfWork
 from store.private_files import write_private
@@ -23,7 +23,7 @@ def ensure_own_key(settings: Settings, units: UnitsOfWork) -> None:
     if found is not None and is_key(text, found[0]) and not found[0].revoked_at:
         return
     # Whoever starts the parts of a home can read its database as well.
-    actor = Actor(settings.actor, Role.ADMIN)
+    actor = settings.acting(Role.ADMIN)
     _, text = ManageApiKeys(units).create(_LABEL, Scope, actor=actor)
     write_private(_path(settings), f"{text}\n".encode("ascii"))
 

@@ -19,7 +19,7 @@ from loop.agreement import AgreementSettings
 from loop.desk_core import DeskSettings
 from loop.drift import MIN_IMAGES
 from loop.errors import InvalidInput, Misconfigured
-from loop.events import Role
+from loop.events import Actor, Authentication, Role
 from loop.gate_settings import GateSettings
 from loop.sessions import SignInSettings
 from loop.witnessing import WitnessAddress
@@ -79,6 +79,8 @@ class Settings(BaseSettings):
     # How many of the last images each replica compares with what its model detected on the gold
     # set. 0: none, and nothing is said of drift.
     drift_images: int = Field(1000, ge=0)
+    # Whether what is detected and not stored (POST /v1/detect) is in the audit log.
+    log_detections: bool = True
     # Whether HTTP goes to the replicas through HAProxy, or through Serve's own proxy.
     haproxy: bool = True
     # Requests up to this size are kept until they are answered, and sent to another replica if
@@ -153,7 +155,9 @@ class Settings(BaseSettings):
     audit_origin: str = Field("", pattern=r"^[^\s+]*$", max_length=200)
 
     # Who acts when the command line does: a pseudonym, never a name.
-    actor: str = "operator"
+    actor: str = Field("operator", min_length=1, max_length=128)
+    # How that was made sure of: the app says here who asked it for a training.
+    actor_authenticated_by: Authentication = Authentication.OPERATING_SYSTEM
     # INFO: a line a request. WARNING: only of those that are refused or fail. ERROR: only failures.
     log_level: Annotated[str, NoDecode] = "INFO"
 
@@ -211,6 +215,10 @@ class Settings(BaseSettings):
         if role == Role.SYSTEM:
             raise ValueError("this role is not for people")
         return role or None
+
+    def acting(self, role: Role, by: str = "") -> Actor:
+        """Whoever runs this process, in ``role``; ``by`` is another pseudonym that they gave."""
+        return Actor(by or self.actor, role, self.actor_authenticated_by)
 
     @property
     def database(self) -> str:

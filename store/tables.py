@@ -11,6 +11,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -343,6 +344,30 @@ api_keys = Table(
     Column("expires_at", String(32), nullable=True),
     Column("revoked_at", String(32), nullable=True),
     Column("last_used_at", String(32), nullable=True),
+)
+
+settings_in_force = Table(
+    "settings_in_force",
+    metadata,
+    Column("scope", String(32), primary_key=True),
+    Column("document", JSON, nullable=False),
+)
+
+# Random, a row for each image, or data set, of which the log has commitments. Without its row, what
+# the log says of an image is unlinkable: no foreign key keeps one, and no image goes with it.
+image_salts = Table(
+    "image_salts",
+    metadata,
+    Column("image_id", String(64), primary_key=True),
+    Column("salt", LargeBinary(32), nullable=False),
+)
+
+sealed_texts = Table(
+    "sealed_texts",
+    metadata,
+    Column("event_id", String(32), primary_key=True),
+    Column("image_id", String(64), nullable=False, index=True),
+    Column("text", Text, nullable=False),
 )
 
 audit_outbox = Table(

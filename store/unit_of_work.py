@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from loop.errors import Unavailable
 from loop.events import Event
 from loop.ports import UnitOfWork, UnitsOfWork
+from loop.recording import sealed_entry
 from store.audit_log import AuditLog, open_audit_log
 from store.database import migrate, open_engine
 from store.repositories.api_keys import SqlApiKeys
@@ -35,7 +36,9 @@ from store.repositories.review import (
     SqlCorrections,
     SqlSecondReviews,
 )
+from store.repositories.sealing import SqlImageSalts, SqlSealedTexts
 from store.repositories.serving_orders import SqlServingOrders
+from store.repositories.settings_in_force import SqlSettingsInForce
 from store.repositories.statistics import SqlImpacts, SqlStatistics
 from store.repositories.trials import SqlTrials
 from store.sequencer import Sequencer
@@ -73,12 +76,16 @@ class SqlUnitOfWork:
         self.invitations = SqlInvitations(transaction)
         self.sign_in_failures = SqlSignInFailures(transaction)
         self.api_keys = SqlApiKeys(transaction)
+        self.image_salts = SqlImageSalts(transaction)
+        self.settings_in_force = SqlSettingsInForce(transaction)
+        self.sealed_texts = SqlSealedTexts(transaction)
 
     def lock(self) -> None:
         self._transaction.lock()
 
     def record(self, event: Event) -> None:
-        self._transaction.put_into_outbox(event.canonical().decode())
+        _, entry = sealed_entry(event, self)
+        self._transaction.put_into_outbox(entry.decode())
 
     def commit(self) -> None:
         """Raises `Unavailable` for what could not be logged, and is therefore not done;

@@ -35,7 +35,9 @@ from loop.predictions import ModelRef, Prediction
 from loop.progress import ActiveSeconds, Done, Verdicts
 from loop.promotions import Promotion
 from loop.queue import Filters, Order, Place, Placed, Viewer, place_key
+from loop.recording import sealed_entry
 from loop.reliability import DoubleReading
+from loop.sealing import SealedText, commitment
 from loop.serving_orders import ServingOrder
 from loop.snapshots import SnapshotRecord
 from loop.trial_counts import TrialCounts
@@ -79,6 +81,9 @@ class Tables:
     accounts: dict[str, Account] = field(default_factory=dict)
     invitations: dict[str, Invitation] = field(default_factory=dict)
     api_keys: dict[str, ApiKey] = field(default_factory=dict)
+    image_salts: dict[str, bytes] = field(default_factory=dict)
+    sealed_texts: dict[str, SealedText] = field(default_factory=dict)
+    settings_in_force: dict[str, str] = field(default_factory=dict)
     # Working state, which may change without an event:
     sessions: dict[str, Session] = field(default_factory=dict)
     sign_in_failures: dict[str, Failures] = field(default_factory=dict)
@@ -142,6 +147,9 @@ class FakeUnitOfWork:
         self.invitations: ports.Invitations = FakeInvitations(self._tables)
         self.sign_in_failures: ports.SignInFailures = FakeSignInFailures(self._tables)
         self.api_keys: ports.ApiKeys = FakeApiKeys(self._tables)
+        self.image_salts: ports.ImageSalts = FakeImageSalts(self._tables)
+        self.settings_in_force: ports.SettingsInForce = FakeSettingsInForce(self._tables)
+        self.sealed_texts: ports.SealedTexts = FakeSealedTexts(self._tables)
 
     def __enter__(self) -> Self:
         return self
@@ -158,8 +166,8 @@ class FakeUnitOfWork:
         return None  # who was faster shows at the commit
 
     def record(self, event: Event) -> None:
-        event.canonical()  # refuses what JSON cannot carry, as the outbox does
-        self._events.append(event)
+        sealed, _ = sealed_entry(event, self)  # as the outbox has it
+        self._events.append(sealed)
 
     def commit(self) -> None:
         if self._tables.audited() != self._before.audited() and not self._events:
@@ -736,6 +744,51 @@ class FakeImpacts(_Fake):
                     found.append(Settled(prediction, annotation))
         found.sort(key=lambda each: (each.annotation.created_at, each.annotation.id), reverse=True)
         return found[:limit]
+
+
+class FakeImageSalts(_Fake):
+    """Salts that can be told beforehand: `salt_of` gives the same."""
+
+    def of(self, image_id: str) -> bytes:
+        return self._tables.image_salts.setdefault(image_id, salt_of(image_id))
+
+    def find(self, image_id: str) -> bytes | None:
+        return self._tables.image_salts.get(image_id)
+
+    def erase(self, image_id: str) -> None:
+        self._tables.image_salts.pop(image_id, None)
+
+
+class FakeSettingsInForce(_Fake):
+    def find(self) -> dict[str, str] | None:
+        return dict(self._tables.settings_in_force) or None
+
+    def put(self, values: Mapping[str, str]) -> None:
+        self._tables.settings_in_force.clear()
+        self._tables.settings_in_force.update(values)
+
+
+class FakeSealedTexts(_Fake):
+    def add(self, text: SealedText) -> None:
+        _insert(self._tables.sealed_texts, text.event_id, text)
+
+    def find(self, event_id: str) -> SealedText | None:
+        return self._tables.sealed_texts.get(event_id)
+
+    def erase(self, image_id: str) -> None:
+        said = [key for key, text in self._tables.sealed_texts.items() if text.image_id == image_id]
+        for key in said:
+            del self._tables.sealed_texts[key]
+
+
+def salt_of(image_id: str) -> bytes:
+    """What `FakeImageSalts` gives; a test may make commitments with it."""
+    return hashlib.sha256(f"salt of {image_id}".encode()).digest()
+
+
+def sealed(image_id: str, field: str = "image", value: str | None = None) -> str:
+    """What the log of a `FakeDatabase` says of an image instead of its id, or of that ``value``."""
+    return commitment(salt_of(image_id), field, image_id if value is None else value)
 
 
 class FakeImageStore:

@@ -157,6 +157,12 @@ events = st.builds(
     reason=_texts,
     cause=st.none() | _texts,
     request_id=_texts,
+    started=st.just("") | _texts,
+    inputs=st.dictionaries(_texts, digests, max_size=2),
+    outputs=st.dictionaries(_texts, digests, max_size=2),
+    decision=_texts,
+    run_id=st.none() | _texts,
+    fold=st.none() | st.integers(0, 20),
 )
 
 not_finite = st.sampled_from((math.nan, math.inf, -math.inf))

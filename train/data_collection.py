@@ -37,7 +37,7 @@ def main(labels: Labels = Labels.ADJUDICATED) -> None:
         open_image_store(settings).get,
         folder,
         labels,
-        Actor(settings.actor, Role.ENGINEER),
+        settings.acting(Role.ENGINEER),
     )
     counts = manifest.counts
     boxes = ", ".join(f"{number} {name}" for name, number in counts["boxes_per_class"].items())
@@ -62,6 +62,7 @@ def collect(
 
     Raises `NotEnoughData` while nothing is annotated.
     """
+    began = now()
     with units() as uow:
         sources = _annotations(uow) if labels is Labels.ADJUDICATED else _first_answers(uow)
         with progress("Reading annotations") as step:
@@ -85,7 +86,7 @@ def collect(
         manifest = write_snapshot(folder, labels, classes, entries, read_image, step)
     with units() as uow:
         if uow.snapshots.add(SnapshotRecord(manifest.sha256, manifest, now(), actor.pseudonym)):
-            uow.record(_created(manifest, actor))
+            uow.record(_created(manifest, actor, began))
             uow.commit()
     return manifest
 
@@ -151,7 +152,7 @@ def _annotated(uow: UnitOfWork, annotation: Annotation) -> SnapshotEntry:
     )
 
 
-def _created(manifest: Manifest, actor: Actor) -> Event:
+def _created(manifest: Manifest, actor: Actor, began: str) -> Event:
     shards = (*manifest.image_shards, *manifest.annotation_shards)
     return Event(
         type="snapshot.created",
@@ -161,6 +162,8 @@ def _created(manifest: Manifest, actor: Actor) -> Event:
             "counts": dict(manifest.counts),
             "shards": [{"path": shard.path, "sha256": shard.sha256} for shard in shards],
         },
+        outputs={"snapshot": manifest.sha256},
+        started=began,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from loop.events import Actor, Role
 from loop.folds import split_train_val
 from loop.ports import UnitsOfWork
 from loop.snapshots import Labels
@@ -33,12 +34,12 @@ def main(labels: Labels = Labels.ADJUDICATED) -> None:
         open_snapshot(paths.snapshot),
         paths,
         params=params,
-        pseudonym=settings.actor,
+        actor=settings.acting(Role.ENGINEER),
     )
 
 
 def split_images(
-    units: UnitsOfWork, snapshot: Snapshot, paths: StagePaths, *, params: Params, pseudonym: str
+    units: UnitsOfWork, snapshot: Snapshot, paths: StagePaths, *, params: Params, actor: Actor
 ) -> SplitIndex:
     """Write the split of ``snapshot``, the report on it, and the audit event about it."""
     distance, fraction, seed = params.NEAR_DUPLICATE_DISTANCE, params.VAL_FRACTION, params.SEED
@@ -68,7 +69,7 @@ def split_images(
         report_of_split(snapshot, index, kin),
         paths.split_report,
         type="split.created",
-        pseudonym=pseudonym,
+        actor=actor,
         subject={
             "snapshot_sha256": snapshot.sha256,
             "split_sha256": index.sha256,

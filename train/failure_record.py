@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from loop.errors import LoopError
-from loop.events import Actor, Event, Outcome, Role
+from loop.events import Event, Outcome, Role
 from loop.snapshots import Labels
 from store.settings import Settings, load_settings
 from store.snapshot_files import read_manifest
@@ -47,7 +47,7 @@ def record_failure(stage: str, error: Exception) -> list[str]:
     run_id = _tried(lambda: _failed_run(settings, stage, tags), problems)
     event = Event(
         type="stage.failed",
-        actor=Actor(settings.actor, Role.ENGINEER),
+        actor=settings.acting(Role.ENGINEER),
         subject={
             "stage": stage,
             "labels": labels.value,
@@ -56,6 +56,7 @@ def record_failure(stage: str, error: Exception) -> list[str]:
         },
         outcome=Outcome.FAILED,
         reason=failure,
+        run_id=run_id,
     )
     _tried(lambda: _record(settings, event), problems)
     return problems

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from loop.errors import Conflict, NotEnoughData
-from loop.events import Actor, Event, Role, new_id, now
+from loop.events import Actor, Authentication, Event, Role, new_id, now
 from loop.gate import (
     Evidence,
     decide,
@@ -46,6 +46,7 @@ def propose_promotion(
         gold = read_gold(uow)
     if not gold.image_ids:
         return None
+    began = now()
     champion = registry.find_alias(CHAMPION)
     before = champion if champion != candidate else None
     models = [candidate] if before is None else [candidate, before]
@@ -76,7 +77,7 @@ def propose_promotion(
             approvers=settings.approvers,
         )
         uow.promotions.add(promotion)
-        uow.record(_gate_event(promotion, gold, measured))
+        uow.record(_gate_event(promotion, gold, measured, began))
         uow.commit()
     if evidence is not None:
         times = [each.seen.milliseconds for each in measured]
@@ -102,7 +103,7 @@ def measure_again(
     measured = measure_all(settings, registry, tracking, gold, models, progress)
     with units() as uow:
         for each in measured:
-            uow.record(_measured_event(Actor(settings.actor, Role.ENGINEER), each))
+            uow.record(_measured_event(settings.acting(Role.ENGINEER), each))
         uow.commit()
     return [each.score for each in measured]
 
@@ -155,14 +156,20 @@ def _measured_event(actor: Actor, measured: Measurement) -> Event:
         actor=actor,
         subject={"model": score.model.as_dict(), "gold_sha256": score.gold_sha256},
         details={"score": score.as_dict(), "detections_sha256": measured.detections_sha256},
+        inputs={"gold": score.gold_sha256},
+        outputs={"detections": measured.detections_sha256},
     )
 
 
-def _gate_event(promotion: Promotion, gold: GoldSet, measured: Sequence[Measurement]) -> Event:
+def _gate_event(
+    promotion: Promotion, gold: GoldSet, measured: Sequence[Measurement], began: str
+) -> Event:
     champion, gate = promotion.champion, promotion.decision.gate
+    names = ("candidate_detections", "champion_detections")
+    seen = {name: each.detections_sha256 for name, each in zip(names, measured, strict=False)}
     return Event(
         type="gate.decided",
-        actor=Actor("promotion-gate", Role.SYSTEM),
+        actor=Actor("promotion-gate", Role.SYSTEM, Authentication.PROCESS),
         subject={
             "promotion_id": promotion.id,
             "candidate": promotion.candidate.as_dict(),
@@ -176,5 +183,8 @@ def _gate_event(promotion: Promotion, gold: GoldSet, measured: Sequence[Measurem
             "detections_sha256": [each.detections_sha256 for each in measured],
             "gate": gate.as_dict() if gate else None,
         },
+        decision=promotion.decision.verdict.value,
         reason=" ".join(promotion.decision.reasons),
+        inputs={"gold": gold.sha256} | seen,
+        started=began,
     )

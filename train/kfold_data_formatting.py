@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 
+from loop.events import Actor, Role
 from loop.folds import assign_folds
 from loop.ports import UnitsOfWork
 from loop.snapshots import Labels
@@ -35,12 +36,12 @@ def main(labels: Labels = Labels.ADJUDICATED) -> None:
         open_snapshot(paths.snapshot),
         paths,
         params=params,
-        pseudonym=settings.actor,
+        actor=settings.acting(Role.ENGINEER),
     )
 
 
 def fold_images(
-    units: UnitsOfWork, snapshot: Snapshot, paths: StagePaths, *, params: Params, pseudonym: str
+    units: UnitsOfWork, snapshot: Snapshot, paths: StagePaths, *, params: Params, actor: Actor
 ) -> FoldIndex:
     """Write the folds of ``snapshot``, the report on them, and the audit event about them."""
     distance, k, seed = params.NEAR_DUPLICATE_DISTANCE, params.K_FOLDS, params.SEED
@@ -66,7 +67,7 @@ def fold_images(
         report_of_folds(snapshot, index, kin),
         paths.folds_report,
         type="folds.created",
-        pseudonym=pseudonym,
+        actor=actor,
         subject={
             "snapshot_sha256": snapshot.sha256,
             "folds_sha256": index.sha256,

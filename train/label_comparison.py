@@ -101,7 +101,7 @@ def compare_labels(
     comparison = _compared(score_of(before), score_of(after), bootstrap, runs, settings)
     run_id = _log(open_tracking(settings), comparison)
     with units() as uow:
-        uow.record(_event(Actor(settings.actor, Role.ENGINEER), comparison, run_id))
+        uow.record(_event(settings.acting(Role.ENGINEER), comparison, run_id))
         uow.commit()
     return comparison, run_id
 
@@ -198,4 +198,6 @@ def _event(actor: Actor, comparison: LabelComparison, run_id: str) -> Event:
             "run_id": run_id,
         },
         details=comparison.as_dict(),
+        inputs={"gold": comparison.adjudicated.gold_sha256},
+        run_id=run_id,
     )

@@ -6,17 +6,21 @@ import importlib.metadata
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from loop.accounts import stamp
 from loop.errors import Misconfigured
-from loop.events import Actor, Event, Outcome, Role
+from loop.events import Actor, Authentication, Event, Outcome, Role, now
 from loop.ports import UnitsOfWork
 from store.audit_log import AuditLog
 from store.tracking import EXPERIMENT, Tracking
 from store.workspace import Workspace
 
+# What a training starts from: digests, each with `_sha256` behind its name in the subject.
+_INPUTS = ("snapshot", "folds", "split", "base_weights")
 CV_ID_TAG = "loop.cv_id"
 FAILURE_TAG, STOPPED_TAG = "loop.failure", "loop.stopped"
 # MLflow refuses longer ones (MAX_TAG_VAL_LENGTH in mlflow/utils/validation.py).
@@ -41,11 +45,16 @@ class RunRecord:
     tags: dict[str, str]
     started_ms: int
     cause: str = ""
+    # When each fold that trains now began to, or to go on.
+    fold_starts: dict[int, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """What `reopen_record` needs to go on with it in another process."""
         own = ("noun", "run_id", "subject", "tags", "started_ms", "cause")
-        return {name: getattr(self, name) for name in own} | {"actor": self.actor.pseudonym}
+        return {name: getattr(self, name) for name in own} | {
+            "actor": self.actor.pseudonym,
+            "authenticated_by": self.actor.authenticated_by.value,
+        }
 
     def start(self, details: Mapping[str, Any]) -> None:
         self.cause = self._event(f"{self.noun}.started", details, Outcome.INTENDED)
@@ -59,7 +68,9 @@ class RunRecord:
         """Close the run and the record, as failed if ``failure`` says why, or as stopped."""
         self._close(self.run_id, failure, stopped)
         outcome = Outcome.FAILED if failure else Outcome.DONE
-        self._tag(self.run_id, self._event(f"{self.noun}.ended", details, outcome, failure))
+        began = stamp(datetime.fromtimestamp(self.started_ms / 1000, UTC))
+        event_id = self._event(f"{self.noun}.ended", details, outcome, failure, started=began)
+        self._tag(self.run_id, event_id)
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
         """Log results of the whole run: once, however often it is resumed."""
@@ -71,14 +82,12 @@ class RunRecord:
         run_id = self.tracking.start_run(
             EXPERIMENT, f"fold {fold}", tags=tags, params=params, parent=self.run_id
         )
-        subject = {"fold": fold, "fold_run_id": run_id}
-        self._event("fold.started", details, Outcome.INTENDED, subject=subject)
+        self._fold_event("fold.started", fold, run_id, details, Outcome.INTENDED)
         return run_id
 
     def resume_fold(self, fold: int, run_id: str, details: Mapping[str, Any]) -> None:
         self.tracking.reopen(run_id)
-        subject = {"fold": fold, "fold_run_id": run_id}
-        self._event("fold.resumed", details, Outcome.INTENDED, subject=subject)
+        self._fold_event("fold.resumed", fold, run_id, details, Outcome.INTENDED)
 
     def end_fold(
         self,
@@ -91,8 +100,7 @@ class RunRecord:
     ) -> None:
         self._close(run_id, failure, stopped)
         outcome = Outcome.FAILED if failure else Outcome.DONE
-        subject = {"fold": fold, "fold_run_id": run_id}
-        event_id = self._event("fold.ended", details, outcome, failure, subject=subject)
+        event_id = self._fold_event("fold.ended", fold, run_id, details, outcome, failure)
         self._tag(run_id, event_id)
 
     def note(self, type: str, subject: Mapping[str, Any], details: Mapping[str, Any]) -> None:
@@ -113,6 +121,23 @@ class RunRecord:
         }
         self.tracking.set_tags(run_id, tags)
 
+    def _fold_event(
+        self,
+        type: str,
+        fold: int,
+        run_id: str,
+        details: Mapping[str, Any],
+        outcome: Outcome,
+        reason: str = "",
+    ) -> str:
+        began = self.fold_starts.pop(fold, "")
+        if outcome is Outcome.INTENDED:
+            began = self.fold_starts[fold] = now()
+        subject = {"fold": fold, "fold_run_id": run_id}
+        return self._event(
+            type, details, outcome, reason, subject=subject, started=began, fold=fold, run_id=run_id
+        )
+
     def _event(
         self,
         type: str,
@@ -120,6 +145,10 @@ class RunRecord:
         outcome: Outcome,
         reason: str = "",
         subject: Mapping[str, Any] | None = None,
+        *,
+        started: str = "",
+        fold: int | None = None,
+        run_id: str = "",
     ) -> str:
         event = Event(
             type=type,
@@ -129,11 +158,18 @@ class RunRecord:
             outcome=outcome,
             reason=reason,
             cause=self.cause or None,
+            started=started,
+            inputs={name: self.subject[f"{name}_sha256"] for name in _INPUTS if self._has(name)},
+            run_id=run_id or self.run_id,
+            fold=fold,
         )
         with self.units() as uow:
             uow.record(event)
             uow.commit()
         return event.id
+
+    def _has(self, name: str) -> bool:
+        return bool(self.subject.get(f"{name}_sha256"))
 
 
 def open_record(
@@ -143,7 +179,7 @@ def open_record(
     *,
     kind: str,
     noun: str,
-    pseudonym: str,
+    actor: Actor,
     subject: Mapping[str, Any],
     tags: Mapping[str, str],
     params: Mapping[str, Any],
@@ -162,7 +198,7 @@ def open_record(
         tracking,
         units,
         log,
-        Actor(pseudonym, Role.ENGINEER),
+        actor,
         noun,
         run_id,
         dict(subject),
@@ -175,12 +211,13 @@ def reopen_record(
     tracking: Tracking, units: UnitsOfWork, log: AuditLog, raw: Mapping[str, Any]
 ) -> RunRecord:
     """From `RunRecord.as_dict`, by whoever began it; the run itself is not touched."""
-    own = {name: value for name, value in raw.items() if name != "actor"}
+    method = Authentication(raw.get("authenticated_by", Authentication.UNKNOWN))
+    own = {name: value for name, value in raw.items() if name not in ("actor", "authenticated_by")}
     return RunRecord(
         tracking=tracking,
         units=units,
         log=log,
-        actor=Actor(raw["actor"], Role.ENGINEER),
+        actor=Actor(raw["actor"], Role.ENGINEER, method),
         **own,
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from loop.errors import BrokenRecord, Conflict, NotFound
-from loop.events import new_id
+from loop.events import Role, new_id
 from loop.snapshots import Labels
 from store.audit_log import open_audit_log
 from store.settings import Settings
@@ -27,6 +27,8 @@ from train.session_record import logged_params
 from train.session_state import LAST, SEARCH
 
 _FILE = "search.json"
+# Candidates are tried beside the champion, too: those are other trials.
+_TRIAL_NOUN = "search_trial"
 _MOST_SEARCHES = 1000
 
 
@@ -93,7 +95,7 @@ def begin_search(context: Context, labels: Labels, trials: int) -> tuple[SearchS
         open_audit_log(context.settings),
         kind=SEARCH,
         noun=SEARCH,
-        pseudonym=context.settings.actor,
+        actor=context.settings.acting(Role.ENGINEER),
         subject=subject,
         tags=tags,
         params=logged_params(params) | dict(space.fixed) | tried,
@@ -147,7 +149,7 @@ def trial_plan(context: Context, labels: Labels) -> Plan:
     check_index(folds, context.snapshot)
     return Plan(
         kind=TRIAL_KIND,
-        noun=TRIAL_KIND,
+        noun=_TRIAL_NOUN,
         labels=labels,
         splits=tuple(
             Split(fold, tuple(folds.train_rows(fold)), tuple(folds.val_rows(fold)))

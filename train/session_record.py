@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from loop.events import Role
 from store.audit_log import open_audit_log
 from train.base_model import Base
 from train.params import Params
@@ -58,7 +59,7 @@ def open_session_record(
         open_audit_log(context.settings),
         kind=plan.kind,
         noun=plan.noun,
-        pseudonym=context.settings.actor,
+        actor=context.settings.acting(Role.ENGINEER),
         subject=subject,
         tags=tags,
         params=params,

@@ -10,7 +10,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from loop.events import Actor, Event, Role
+from loop.events import Actor, Event
 from loop.fold_report import FoldReport
 from loop.ports import UnitsOfWork
 from store.snapshot_files import Snapshot
@@ -54,7 +54,7 @@ def publish(
     path: Path,
     *,
     type: str,
-    pseudonym: str,
+    actor: Actor,
     subject: Mapping[str, Any],
     title: str,
     warnings: Sequence[str],
@@ -64,13 +64,16 @@ def publish(
     text = json.dumps(report, indent=2, sort_keys=True, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
     told = ("parts", "classes", "near_duplicate_distance", "warnings")
+    made = type.removesuffix(".created")
     with units() as uow:
         uow.record(
             Event(
                 type=type,
-                actor=Actor(pseudonym, Role.ENGINEER),
+                actor=actor,
                 subject=subject,
                 details={name: report[name] for name in told},
+                inputs={"snapshot": subject["snapshot_sha256"]},
+                outputs={made: subject[f"{made}_sha256"]},
             )
         )
         uow.commit()

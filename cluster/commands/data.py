@@ -87,8 +87,10 @@ def export(
     json: JsonOption = False,
 ) -> None:
     """Write every annotated image and its boxes as a data set that other tools read."""
+    settings = settings_to_read(context)
     with progress(f"Exporting to {folder}") as step:
-        images, boxes = export_dataset(settings_to_read(context), folder, format, step)
+        actor = engineer(settings)
+        images, boxes = export_dataset(settings, folder, format, step, actor=actor)
     if json:
         print_json({"folder": str(folder), "images": images, "boxes": boxes})
     else:

@@ -18,7 +18,7 @@ from cluster.service import try_without_service
 from detector.formats import INT8, ExportFormat
 from loop import promoting
 from loop.errors import InvalidInput, NotFound
-from loop.events import Actor, Role
+from loop.events import Role
 from loop.promotions import GoldScore, Promotion
 from store.model_registry import ModelVersion, open_model_registry
 from store.unit_of_work import open_units_of_work
@@ -237,7 +237,7 @@ def approve(
     promotion = promoting.approve(
         open_units_of_work(settings),
         open_model_registry(settings).resolve(version),
-        actor=Actor(by or settings.actor, Role.ENGINEER),
+        actor=settings.acting(Role.ENGINEER, by),
         reason=reason,
         refuse=refuse,
         approvers=settings.approvers,
@@ -283,7 +283,7 @@ def promote(
             open_units_of_work(settings),
             registry,
             ref,
-            actor=Actor(by or settings.actor, Role.ENGINEER),
+            actor=settings.acting(Role.ENGINEER, by),
             swap=swap or try_without_service(settings),
         )
     if json:
@@ -306,7 +306,7 @@ def rollback(
     ref = promoting.roll_back(
         open_units_of_work(settings),
         open_model_registry(settings),
-        actor=Actor(by or settings.actor, Role.ENGINEER),
+        actor=settings.acting(Role.ENGINEER, by),
         reason=reason,
         swap=running_swap(settings) or try_without_service(settings),
     )

@@ -137,7 +137,7 @@ def _manage(settings: Settings) -> ManageApiKeys:
 
 def _admin(settings: Settings) -> Actor:
     """Whoever can type commands here can read the database as well."""
-    return Actor(settings.actor, Role.ADMIN)
+    return settings.acting(Role.ADMIN)
 
 
 def _lifetime(text: str) -> timedelta:

@@ -10,7 +10,7 @@ from cluster.console import out, print_json, print_table, progress, when
 from cluster.context import JsonOption, running_trials, settings_of, settings_to_read
 from cluster.trials import close_record, open_run
 from loop.errors import InvalidInput, NotFound, Unavailable
-from loop.events import Actor, Role
+from loop.events import Role
 from loop.trial_comparison import compare
 from loop.trial_counts import summed
 from loop.trials import Trial, TrialKind, parse_share
@@ -71,7 +71,7 @@ def start(
             ref,
             kind=kind,
             share=share,
-            actor=Actor(by or settings.actor, Role.ENGINEER),
+            actor=settings.acting(Role.ENGINEER, by),
             service=service,
             open_record=lambda trial: open_run(tracking, trial),
         )
@@ -125,7 +125,7 @@ def stop(
     units = open_units_of_work(settings)
     trial = stop_trial(
         units,
-        actor=Actor(by or settings.actor, Role.ENGINEER),
+        actor=settings.acting(Role.ENGINEER, by),
         reason=reason,
         service=running_trials(settings),
     )

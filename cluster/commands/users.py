@@ -128,7 +128,7 @@ def _manage(settings: Settings) -> ManagePeople:
 
 def _admin(settings: Settings) -> Actor:
     """Whoever can type commands here can read the database as well."""
-    return Actor(settings.actor, Role.ADMIN)
+    return settings.acting(Role.ADMIN)
 
 
 def _show_link(settings: Settings, login: str, token: str, as_json: bool) -> None:

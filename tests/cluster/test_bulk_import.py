@@ -10,9 +10,11 @@ import pytest
 from cluster.bulk_import import BulkImporter, in_thread, open_bulk_imports
 from loop.errors import Conflict, InvalidInput, NotFound, Unavailable
 from loop.events import Actor, Role
+from loop.sealing import opens
 from store.audit_log import open_audit_log
 from store.formats import write_dataset
 from store.settings import Settings
+from store.unit_of_work import open_units_of_work
 from tests.cluster.zips import CLASSES, cells, zipped
 from ui.bulk_import import BulkImports, ImportOptions, ImportState, ImportStatus
 
@@ -85,8 +87,10 @@ def test_without_a_name_it_is_called_by_its_content(
     later.run()
     name = f"zip-{hashlib.sha256(archive).hexdigest()[:12]}"
     assert importer.find(import_id).options.name == name
+    with open_units_of_work(settings)() as uow:
+        salt = uow.image_salts.of(hashlib.sha256(archive).hexdigest())
     event = open_audit_log(settings).tail(1)[0].event
-    assert event.subject["source"] == f"import:{name}"
+    assert opens(event.details["source"], salt, "source", f"import:{name}")
 
 
 def test_nothing_of_it_stays_on_the_disk(

@@ -15,6 +15,7 @@ from loop.boxes import Box
 from loop.classes import ClassList
 from loop.errors import Conflict, LoopError
 from loop.events import Event, now
+from loop.sealing import commitment
 from loop.snapshots import Labels, Manifest, SnapshotRecord
 from loop.synthetic import generate
 from store.audit_log import open_audit_log
@@ -90,11 +91,14 @@ def test_an_import_grows_the_gold_set_on_the_record(home: Settings) -> None:
         "boxes_per_class": {"cell": 2},
     }
     (event,) = grown(home)
-    assert event.subject == {"gold_sha256": summary["sha256"]}
+    assert event.subject["gold_sha256"] == summary["sha256"]
     assert (event.details["before"]["images"], event.details["after"]["images"]) == (0, 2)
-    assert event.details["source"] == "import:gold"
     listed = call(home, "gold", "list")
-    assert [each["image_id"] for each in listed] == event.details["added"]
+    with open_units_of_work(home)() as uow:
+        salts = [(each["image_id"], uow.image_salts.of(each["image_id"])) for each in listed]
+    added = [commitment(salt, "image", image_id) for image_id, salt in salts]
+    assert added == event.details["added"]
+    assert event.details["source"].startswith("hmac-sha256:")
     assert {each["boxes"] for each in listed} == {1}
     assert listed[0]["image_id"] in shown(home, "gold", "list")
 
@@ -120,7 +124,7 @@ def test_what_is_in_a_snapshot_needs_leave(home: Settings) -> None:
     manifest = Manifest(1, Labels.ADJUDICATED, CLASSES.names, (), (), {})
     with open_units_of_work(home)() as uow:
         uow.snapshots.add(SnapshotRecord(manifest.sha256, manifest, now(), "ana"))
-        uow.record(Event("snapshot.created", ACTOR, {}))
+        uow.record(Event("test.happened", ACTOR, {}))
         uow.commit()
     one = trained_on(home)[0]
     with pytest.raises(Conflict, match="in a snapshot"):

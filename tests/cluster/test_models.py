@@ -43,7 +43,7 @@ def propose(
     proposed = proposal(model(candidate), model(champion) if champion else None, **options)
     with units() as uow:
         uow.promotions.add(replace(proposed, id=new_id(), created_at=now(), approvers=approvers))
-        uow.record(Event("gate.decided", Actor("gate", Role.SYSTEM), {}))
+        uow.record(Event("test.happened", Actor("gate", Role.SYSTEM), {}))
         uow.commit()
 
 

@@ -111,7 +111,7 @@ def home(settings: Settings, tmp_path: Path) -> Home:
     registry.set_alias("champion", champion)
     with units() as uow:
         uow.classes.set(CLASSES)
-        uow.record(Event("classes.defined", ENGINEER, {}))
+        uow.record(Event("test.happened", ENGINEER, {}))
         uow.commit()
     add_gold(settings, units)
     return Home(settings, units, registry, recorded_snapshot(tmp_path, units), champion)
@@ -140,7 +140,7 @@ def recorded_snapshot(folder: Path, units: UnitsOfWork) -> Snapshot:
     )
     with units() as uow:
         uow.snapshots.add(SnapshotRecord(manifest.sha256, manifest, now(), "engineer-1"))
-        uow.record(Event("snapshot.created", ENGINEER, {}))
+        uow.record(Event("test.happened", ENGINEER, {}))
         uow.commit()
     return open_snapshot(folder / "snapshot")
 

@@ -194,7 +194,7 @@ def being_started(world: World, at: str) -> Trial:
     trial = Trial("t1", kind, 0.05, model("2"), model("1"), state, "engineer-1", at)
     with world.units() as uow:
         uow.trials.add(trial)
-        uow.record(Event("trial.starting", ENGINEER, {}))
+        uow.record(Event("test.happened", ENGINEER, {}))
         uow.commit()
     return trial
 

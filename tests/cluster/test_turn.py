@@ -21,6 +21,7 @@ from loop.events import Actor, Role, new_id
 from loop.intake import NewImage, TrueBox, add_truth
 from loop.predictions import Prediction
 from loop.review import FirstAnswer, SecondAnswer, submit_first, submit_second
+from loop.sealing import commitment
 from loop.synthetic import CLASSES, SyntheticImage, generate
 from serve.release import deploy, wait_until_served
 from store.audit_log import open_audit_log
@@ -159,7 +160,10 @@ def test_a_correction_reaches_the_served_model(
     # The whole way is on record.
     log = open_audit_log(settings)
     events = [entry.event for entry in log.tail(log.verify().size)]
-    of_image = [e.type for e in events if e.subject.get("image_id") == answers[0]["image_id"]]
+    image_id = answers[0]["image_id"]
+    with units() as uow:
+        said = commitment(uow.image_salts.of(image_id), "image", image_id)
+    of_image = [event.type for event in events if event.subject.get("image") == said]
     assert of_image == [
         "image.queued",
         "correction.submitted",

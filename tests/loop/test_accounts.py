@@ -15,7 +15,7 @@ from loop.accounts import (
     role_names,
 )
 from loop.errors import InvalidInput
-from loop.events import Role
+from loop.events import Authentication, Role
 
 
 def account(login: str = "ana", name: str = "Ana", *roles: Role) -> Account:
@@ -85,9 +85,9 @@ def test_a_password_is_the_same_however_the_keyboard_composes_it() -> None:
 
 def test_an_account_acts_in_its_first_role_by_pseudonym() -> None:
     one = account("ana", "Ana", Role.ADMIN, Role.REVIEWER)
-    assert one.actor.pseudonym == one.pseudonym
-    assert one.actor.role is Role.REVIEWER
-    assert one.person.pseudonym == one.pseudonym
+    assert one.actor(Authentication.LINK).pseudonym == one.pseudonym
+    assert one.actor(Authentication.LINK).role is Role.REVIEWER
+    assert one.person(Authentication.OIDC).pseudonym == one.pseudonym
 
 
 def test_a_disabled_admin_administers_nothing() -> None:

@@ -22,6 +22,7 @@ from loop.errors import (
 from loop.events import Actor, Role
 from loop.queue import Filters, Order, Work
 from loop.review import submit_first
+from tests.fakes import sealed
 from tests.loop.cases import ANA, BEN, MODEL, SETTINGS, SURE, UNSURE
 from tests.loop.desks import ADDED, AGREES, DIFFERS, EVE, DeskClinic, held_by
 
@@ -66,7 +67,7 @@ def test_what_was_shown_is_on_record(clinic: DeskClinic) -> None:
     event = clinic.database.events[-1]
     assert (event.type, event.actor) == ("case.opened", ANA)
     assert event.subject == {
-        "image_id": queued.image_id,
+        "image": sealed(queued.image_id),
         "review_id": queued.review_id,
         "prediction_id": queued.prediction_id,
     }

@@ -10,6 +10,7 @@ from hypothesis import given
 from loop.errors import BrokenRecord, InvalidInput
 from loop.events import (
     Actor,
+    Authentication,
     Event,
     Outcome,
     Role,
@@ -77,12 +78,41 @@ def test_a_number_that_looks_like_a_vast_integer_survives_too() -> None:
         EVENT.canonical().replace(b'"reviewer"', b'"king"'),
         EVENT.canonical().replace(b'"failed"', b'"won"'),
         EVENT.canonical().replace(b'"ana"', b'""'),
-        EVENT.canonical().replace(b'"at"', b'"on"'),
+        EVENT.canonical().replace(b'"ended"', b'"stopped"'),
+        EVENT.canonical().replace(b'"schema":2', b'"schema":3'),
+        EVENT.canonical().replace(b'"schema":2', b'"schema":"2"'),
+        EVENT.canonical().replace(b'"unknown"', b'"by word"'),
     ],
 )
 def test_bytes_that_are_no_event_are_a_broken_record(data: bytes) -> None:
     with pytest.raises(BrokenRecord, match="Not an audit event"):
         Event.from_canonical(data)
+
+
+def test_an_event_of_the_first_version_keeps_its_bytes() -> None:
+    # As they stand in the logs of homes that are older than version 2.
+    data = (
+        b'{"actor":"ana","at":"2026-01-02T03:04:05.000006Z","cause":null,"details":{"n":1},'
+        b'"id":"e1","outcome":"done","reason":"","request_id":"","role":"reviewer","schema":1,'
+        b'"subject":{"image_id":"1"},"type":"case.opened"}'
+    )
+    event = Event.from_canonical(data)
+    assert event.canonical() == data
+    assert (event.schema, event.started, event.at) == (1, event.at, "2026-01-02T03:04:05.000006Z")
+    assert event.actor.authenticated_by is Authentication.UNKNOWN
+
+
+def test_what_took_no_time_began_when_it_ended() -> None:
+    event = Event("x.y", ANA, {})
+    assert event.started == event.at
+    assert event.as_dict()["ended"] == event.at
+
+
+def test_how_an_actor_was_authenticated_survives_but_makes_nobody_else_of_them() -> None:
+    signed_in = Actor("ana", Role.REVIEWER, Authentication.OIDC)
+    again = Event.from_canonical(Event("x.y", signed_in, {}).canonical())
+    assert again.actor.authenticated_by is Authentication.OIDC
+    assert signed_in == ANA
 
 
 def test_an_event_is_known_by_its_own_id_and_time() -> None:

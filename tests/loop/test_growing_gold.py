@@ -8,6 +8,7 @@ from loop.gold import read_gold
 from loop.growing_gold import Growth, grow_gold
 from loop.reopening import reopen
 from loop.review import FirstAnswer, submit_first
+from tests.fakes import sealed
 from tests.loop.cases import ANA, SETTINGS, SURE, UNSURE, Clinic, accepted
 from tests.loop.test_leakage import HASH, NEAR, add, freeze, image
 
@@ -50,7 +51,7 @@ def test_annotated_images_become_gold_on_the_record(clinic: Clinic) -> None:
     assert event.subject == {"gold_sha256": after.sha256}
     assert event.details["before"] == {"sha256": before.sha256, "images": 1}
     assert event.details["after"] == {"sha256": after.sha256, "images": 3}
-    assert event.details["added"] == names
+    assert event.details["added"] == [sealed(name) for name in names]
 
 
 def test_what_is_gold_already_changes_nothing(clinic: Clinic) -> None:

@@ -15,6 +15,8 @@ from loop.desk_views import Opened, Phase
 from loop.errors import CaseDone, Conflict, InvalidAnswer, InvalidInput, OwnCase, StaleLease
 from loop.events import Role
 from loop.queue import Work
+from loop.sealing import SealedText
+from tests.fakes import sealed
 from tests.loop.cases import ANA, BEN, SURE
 from tests.loop.desks import AGREES, BLIND, DIFFERS, EVE, SETTLES, DeskClinic, held_by
 
@@ -199,7 +201,7 @@ def test_sealing_the_blind_boxes_shows_the_others(clinic: DeskClinic) -> None:
     assert opened.draft is None
     event = clinic.database.events[-1]
     assert event.type == "second_review.revealed"
-    assert event.subject["boxes_sha256"] == digest_of_boxes(BLIND)
+    assert event.subject["boxes"] == sealed(blind.case.image_id, "boxes", digest_of_boxes(BLIND))
     assert clinic.desk.open_case(blind.case.id, actor=BEN, tab="tab").phase is Phase.SETTLE
 
 
@@ -332,7 +334,12 @@ def test_a_skipped_case_stays_for_others(clinic: DeskClinic) -> None:
     assert clinic.take(ANA) is None
     assert clinic.taken(BEN).case.id == opened.case.id
     event = next(e for e in clinic.database.events if e.type == "case.skipped")
-    assert (event.reason, event.details) == ("unclear_image", {"work": "first"})
+    image_id = opened.case.image_id
+    assert event.reason == sealed(image_id, "reason", "unclear_image")
+    assert event.details == {"work": "first"}
+    with clinic.units() as uow:
+        kept = uow.sealed_texts.find(event.id)
+    assert kept == SealedText(event.id, image_id, "unclear_image")
 
 
 def test_who_skipped_a_case_can_still_ask_for_it(clinic: DeskClinic) -> None:

@@ -12,6 +12,7 @@ from loop.events import Actor, Role
 from loop.intake import NewImage, TrueBox, add_truth, queue_image
 from loop.predictions import Detection, ModelRef
 from loop.review import FirstAnswer, submit_first
+from tests.fakes import sealed
 from tests.loop.cases import ANA, API, MODEL, NEW, SETTINGS, SURE, UNSURE, Clinic, accepted
 
 TRUTH = (TrueBox(Box(10, 10, 30, 30), 0), TrueBox(Box(0.5, 0.5, 99.5, 79.5), 2))
@@ -51,7 +52,7 @@ def test_queueing_writes_one_event_about_it(clinic: Clinic) -> None:
     assert event.type == "image.queued"
     assert event.actor == API
     assert event.subject == {
-        "image_id": queued.image_id,
+        "image": sealed(queued.image_id),
         "prediction_id": queued.prediction_id,
         "review_id": queued.review_id,
         "model": MODEL.as_dict(),

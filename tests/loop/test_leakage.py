@@ -13,6 +13,7 @@ from loop.events import Event, now
 from loop.intake import NewImage, TrueBox, add_truth
 from loop.review import FirstAnswer, submit_first
 from loop.snapshots import Labels, Manifest, SnapshotRecord
+from tests.fakes import sealed
 from tests.loop.cases import ANA, API, NEW, SETTINGS, SURE, UNSURE, Clinic, accepted
 
 HASH = "00" * 8
@@ -52,7 +53,7 @@ def freeze(clinic: Clinic) -> None:
     manifest = Manifest(1, Labels.ADJUDICATED, (), (), (), {"at": now()})
     with clinic.units() as uow:
         uow.snapshots.add(SnapshotRecord(manifest.sha256, manifest, now(), "ana"))
-        uow.record(Event("snapshot.created", API, {}))
+        uow.record(Event("test.happened", API, {}))
         uow.commit()
 
 
@@ -62,7 +63,7 @@ def test_a_training_image_near_a_gold_one_is_kept_and_noted(clinic: Clinic) -> N
     assert gold is not None
     assert near is not None
     assert warnings == ["kept, but not trained on: it shows the same as a gold image"]
-    noted = {"near_duplicates": 1, "same_subject": 0, "image_ids": [gold.image_id]}
+    noted = {"near_duplicates": 1, "same_subject": 0, "images": [sealed(gold.image_id)]}
     assert clinic.database.events[-1].details["gold_kin"] == noted
 
 
@@ -77,7 +78,7 @@ def test_an_image_for_review_near_a_gold_one_is_noted(clinic: Clinic) -> None:
     gold, _ = add(clinic, image("gold", HASH), gold=True)
     clinic.queue(image("near", NEAR))
     assert gold is not None
-    assert clinic.database.events[-1].details["gold_kin"]["image_ids"] == [gold.image_id]
+    assert clinic.database.events[-1].details["gold_kin"]["images"] == [sealed(gold.image_id)]
 
 
 def test_what_is_far_from_gold_is_not_noted(clinic: Clinic) -> None:
@@ -99,7 +100,7 @@ def test_gold_near_an_annotated_image_is_refused_unless_allowed(clinic: Clinic) 
     assert allowed is not None
     assert trained is not None
     assert warnings == ["not trained on any more: 1 near-duplicates, 0 images of its subject"]
-    noted = {"near_duplicates": 1, "same_subject": 0, "image_ids": [trained.image_id]}
+    noted = {"near_duplicates": 1, "same_subject": 0, "images": [sealed(trained.image_id)]}
     assert clinic.database.events[-1].details["training_kin"] == noted
 
 

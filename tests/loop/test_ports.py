@@ -10,7 +10,7 @@ from loop.images import Image
 from tests.fakes import FakeDatabase, FakeImageStore
 from tests.strategies import CLASSES
 
-EVENT = Event("image.queued", Actor("ana", Role.SYSTEM), {"image_id": "1" * 64})
+EVENT = Event("test.happened", Actor("ana", Role.SYSTEM), {})
 IMAGE = Image("1" * 64, 640, 480, "image/png", "patient", "upload", "2026-01-02")
 
 

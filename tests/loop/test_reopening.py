@@ -11,6 +11,7 @@ from loop.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from loop.events import Actor, Role
 from loop.queue import Work
 from loop.reopening import reopen
+from tests.fakes import sealed
 from tests.loop.cases import ANA, BEN
 from tests.loop.desks import AGREES, EVE, SETTLES, DeskClinic
 
@@ -30,7 +31,8 @@ def test_a_settled_case_is_looked_at_again_as_a_new_one(clinic: DeskClinic) -> N
     assert case.id != settled
     assert clinic.database.tables.cases[settled] == before
     event = clinic.database.events[-1]
-    assert (event.type, event.reason) == ("case.reopened", "a ring was missed")
+    assert event.type == "case.reopened"
+    assert event.reason == sealed(case.image_id, "reason", "a ring was missed")
     assert event.subject["reopens"] == settled
     assert event.subject["review_id"] == case.id
     with clinic.units() as uow:

@@ -14,6 +14,7 @@ from loop.errors import Conflict, InvalidAnswer, NotAllowed, NotFound, OwnCase
 from loop.events import Actor, Outcome, Role
 from loop.intake import NewImage, Queued
 from loop.review import FirstAnswer, FirstOutcome, SecondAnswer, submit_first, submit_second
+from tests.fakes import sealed
 from tests.loop.cases import ANA, BEN, NEW, SETTINGS, SURE, UNSURE, Clinic, accepted
 from tests.strategies import Answered, answers, few_examples
 
@@ -97,7 +98,8 @@ def test_each_change_of_a_settled_case_has_its_event(clinic: Clinic, queued: Que
     assert submitted.details["second_review"] == []
     assert settled.subject["annotation_id"] == outcome.annotation.id
     digest = digest_of_boxes(outcome.correction.boxes)
-    assert submitted.subject["boxes_sha256"] == settled.subject["boxes_sha256"] == digest
+    boxes = sealed(queued.image_id, "boxes", digest)
+    assert submitted.subject["boxes"] == settled.subject["boxes"] == boxes
     assert {event.actor for event in (submitted, settled)} == {ANA}
     assert {event.outcome for event in (submitted, settled)} == {Outcome.DONE}
 
@@ -112,7 +114,8 @@ def test_each_change_of_a_second_review_has_its_event(clinic: Clinic, queued: Qu
         "annotation.settled",
     ]
     assert clinic.database.events[1].details["second_review"] == ["missed"]
-    assert clinic.database.events[2].reason == "missed_by_model"
+    assert clinic.database.events[2].decision == "missed_by_model"
+    assert clinic.database.events[1].decision == "second_review"
 
 
 def test_a_first_answer_is_given_once(clinic: Clinic, queued: Queued) -> None:

@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager
 
 from loop.accounts import stamp
 from loop.errors import Unavailable
-from loop.events import Role
+from loop.events import Authentication, Role
 from loop.ports import UnitOfWork
 from loop.sessions import Sessions, token_sha256
 from tests.people import ADMIN, SETTINGS, House
@@ -14,7 +14,7 @@ def test_a_session_is_whose_it_is_until_it_is_ended() -> None:
     house = House()
     ana = house.add()
     token = house.sign_in()
-    assert house.sessions.person(token) == ana.person
+    assert house.sessions.person(token) == ana.person(Authentication.PASSWORD)
     house.sessions.end(token)
     assert house.sessions.person(token) is None
     assert [event.subject for event in house.events("session.ended")] == [{"person": ana.pseudonym}]

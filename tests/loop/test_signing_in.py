@@ -4,7 +4,7 @@ import pytest
 
 from loop.accounts import LONGEST_PASSWORD
 from loop.errors import LoopError, SignInRefused
-from loop.events import Outcome
+from loop.events import Authentication, Outcome
 from tests.fakes import FakePasswords
 from tests.people import ADMIN, PASSWORD, House, digest
 
@@ -21,7 +21,8 @@ def test_the_right_password_begins_a_session_on_the_record() -> None:
     assert house.sessions.person(house.sign_in(" ANA ")) is not None
     started = house.events("session.started")[0]
     assert started.subject == {"person": ana.pseudonym}
-    assert started.actor == ana.actor
+    assert started.actor == ana.actor(Authentication.PASSWORD)
+    assert started.actor.authenticated_by is Authentication.PASSWORD
     kept = house.database.tables.accounts[ana.id]
     assert kept.signed_in_at is not None
 

@@ -310,7 +310,7 @@ def test_a_release_that_fails_is_on_record_and_the_old_one_serves_on_everywhere(
     registry.set_alias(CHAMPION, cluster.one)
     with units() as uow:
         uow.promotions.add(proposal(ref, cluster.one))
-        uow.record(Event("gate.decided", Actor("gate", Role.SYSTEM), {}))
+        uow.record(Event("test.happened", Actor("gate", Role.SYSTEM), {}))
         uow.commit()
     approve(units, ref, actor=engineer, reason="looks better")
     before = replicas(cluster)

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from starlette.requests import HTTPConnection
 
 from loop.api_keys import Scope, new_key
-from loop.errors import InvalidKey, RateLimited, Unavailable
+from loop.errors import InvalidKey, LoopError, RateLimited, Unavailable
 from loop.events import Actor, Role
 from loop.managing_keys import ManageApiKeys
 from loop.ports import UnitOfWork
@@ -414,3 +414,24 @@ def test_openapi_says_which_paths_need_a_key(client: TestClient) -> None:
         assert operation["security"] == [{"ApiKey": []}]
         assert {"401", "403", "429"} <= set(operation["responses"])
     assert "security" not in document["paths"]["/healthz"]["get"]
+
+
+def test_who_is_turned_away_is_noted_by_the_key_that_there_is(keys: Keys) -> None:
+    noted: list[tuple[str, str]] = []
+    gate = KeyGate(
+        keys.held, TokenBuckets(), note_refusal=lambda why, key: noted.append((why, key))
+    )
+    text = keys.make(Scope.DETECT)
+    nobodys = f"sl_{'0' * 16}_{'x' * 43}"
+    wrong = f"{text[:-1]}{'a' if text[-1] != 'a' else 'b'}"
+    for sent in (None, nobodys, wrong, text):
+        at = connection(**({"authorization": f"Bearer {sent}"} if sent else {}))
+        with pytest.raises(LoopError):
+            asyncio.run(gate.admit(at, Scope.METRICS))
+    own = f"key-{text.split('_')[1]}"
+    assert noted == [
+        ("no_key", ""),
+        ("invalid_key", ""),
+        ("invalid_key", own),
+        ("missing_scope", own),
+    ]

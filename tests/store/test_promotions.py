@@ -56,7 +56,7 @@ def test_what_a_verdict_rests_on_comes_back_as_it_was(engine: Engine) -> None:
     with units() as uow:
         uow.promotions.add(PROMOTION)
         uow.promotions.update(approved)
-        uow.record(Event("gate.decided", Actor("gate", Role.SYSTEM), {}))
+        uow.record(Event("test.happened", Actor("gate", Role.SYSTEM), {}))
         uow.commit()
     with units() as uow:
         (found,) = uow.promotions.list()
@@ -70,7 +70,7 @@ def test_a_record_of_the_rule_that_compared_two_scores_is_still_read(
     units = units_of_work(engine)
     with units() as uow:
         uow.promotions.add(PROMOTION)
-        uow.record(Event("gate.decided", Actor("gate", Role.SYSTEM), {}))
+        uow.record(Event("test.happened", Actor("gate", Role.SYSTEM), {}))
         uow.commit()
     table = tables.promotions
     with engine.begin() as connection:

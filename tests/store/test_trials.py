@@ -25,7 +25,7 @@ def units(tmp_path: Path) -> UnitsOfWork:
 def keep(units: UnitsOfWork, trial: Trial, *, new: bool = False) -> None:
     with units() as uow:
         (uow.trials.add if new else uow.trials.update)(trial)
-        uow.record(Event("trial.started", Actor("engineer-1", Role.ENGINEER), {}))
+        uow.record(Event("test.happened", Actor("engineer-1", Role.ENGINEER), {}))
         uow.commit()
 
 

@@ -8,7 +8,7 @@ import pytest
 from loop.access import Permission, Person
 from loop.api_keys import Scope
 from loop.errors import InvalidInput, NotAllowed
-from loop.events import Role
+from loop.events import Authentication, Role
 from tests.people import ADMIN
 from tests.ui.entrance import Entrance
 from ui.api_keys import KeyActs, build_api_keys
@@ -25,7 +25,9 @@ def entrance(tmp_path: Path) -> Entrance:
 
 def person(entrance: Entrance, login: str) -> Person:
     accounts = entrance.house.database.tables.accounts.values()
-    return next(account.person for account in accounts if account.login == login)
+    return next(
+        account.person(Authentication.PASSWORD) for account in accounts if account.login == login
+    )
 
 
 def test_every_handler_is_behind_the_permission(entrance: Entrance) -> None:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.websockets import WebSocketDisconnect
 
 from loop.errors import NotSignedIn, Unavailable
-from loop.events import Role
+from loop.events import Authentication, Role
 from tests.people import ADMIN
 from tests.ui.entrance import PAGE, Entrance
 from ui.gate import local_path, person_of
@@ -295,7 +295,8 @@ def test_the_way_after_the_sign_in_is_kept(path: str) -> None:
 
 
 def test_the_person_is_found_in_any_kind_of_request(entrance: Entrance) -> None:
-    ana = next(iter(entrance.house.database.tables.accounts.values())).person
+    account = next(iter(entrance.house.database.tables.accounts.values()))
+    ana = account.person(Authentication.PASSWORD)
     scope = {"type": "http", "headers": [], "state": {"person": ana}}
     assert person_of(Request(scope)) == ana
     assert person_of(gr.Request(Request(scope))) == ana

@@ -8,7 +8,7 @@ import pytest
 
 from loop.access import Permission, Person
 from loop.errors import Conflict, InvalidInput, NotAllowed
-from loop.events import Role
+from loop.events import Authentication, Role
 from tests.people import PASSWORD
 from tests.ui.entrance import Entrance
 from ui.guard import GUARDED, guard
@@ -30,7 +30,9 @@ def acts(entrance: Entrance) -> _Acts:
 
 def person(entrance: Entrance, login: str = "ana") -> Person:
     accounts = entrance.house.database.tables.accounts.values()
-    return next(account.person for account in accounts if account.login == login)
+    return next(
+        account.person(Authentication.PASSWORD) for account in accounts if account.login == login
+    )
 
 
 def link_in(shown: Any) -> str:

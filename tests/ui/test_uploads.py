@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from loop.errors import InvalidInput, TooLarge, Unavailable
 from loop.events import Role
 from store.image_codec import Limits
-from tests.fakes import FakeDatabase
+from tests.fakes import FakeDatabase, sealed
 from tests.ui.conftest import detection, found
 from tests.ui.people import person_of, signed_in
 from ui.errors import install_error_handlers
@@ -111,7 +111,7 @@ def test_the_audit_log_says_who_uploaded_and_under_which_request(
     (event,) = database.events
     assert event.type == "image.uploaded"
     assert (event.actor.pseudonym, event.actor.role) == ("person-ada", Role.REVIEWER)
-    assert event.subject == {"image_id": "a" * 64, "review_id": "c" * 32}
+    assert event.subject == {"image": sealed("a" * 64), "review_id": "c" * 32}
     assert event.details == {"detections": 2}
     assert event.request_id == api.asked[0].headers["x-request-id"]
     assert event.request_id == response.headers["x-request-id"]

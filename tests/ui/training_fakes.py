@@ -266,7 +266,7 @@ def database(*promotions: Promotion) -> FakeDatabase:
     with made.units() as uow:
         for each in promotions:
             uow.promotions.add(each)
-        uow.record(Event("gate.decided", Actor("gate", Role.SYSTEM), {}))
+        uow.record(Event("test.happened", Actor("gate", Role.SYSTEM), {}))
         uow.commit()
     made.events.clear()
     return made
