@@ -89,10 +89,8 @@ class DetectionLog:
         while True:
             linger = alone == 0
             group = self._next_group(_LINGER_SECONDS if linger else 0.0)
-            if len(group) > 1:
-                alone = 0
-            else:
-                alone = _GROUPS_ALONE if linger else alone - 1
+            left = _GROUPS_ALONE if linger else alone - 1
+            alone = 0 if len(group) > 1 else left
             self._commit(group)
 
     def _next_group(self, linger: float) -> list[_Waiting]:
