@@ -29,7 +29,7 @@ from bench.serve import add_model_options, errors_for_people
 from bench.serve_process import say
 from bench.serve_settings import describe_machine
 from loop.checkpoints import Checkpoint
-from loop.events import Actor, Event, Outcome, Role
+from loop.events import Actor, Authentication, Event, Outcome, Role
 from loop.signed_notes import Note
 from loop.tiles import WIDTH
 from store.audit_log import AuditLog, open_audit_log
@@ -38,7 +38,7 @@ from store.log_verify import verify_files
 from store.settings import Settings
 from store.unit_of_work import units_of_work
 
-_ACTOR = Actor("person-0123456789abcdef", Role.REVIEWER)
+_ACTOR = Actor("person-0123456789abcdef", Role.REVIEWER, Authentication.PROCESS)
 _PROOFS = 200
 
 

@@ -24,7 +24,7 @@ from bench.serve_settings import choose_images
 from bench.serve_versions import register
 from detector.checkpoint import read_checkpoint
 from loop.api_keys import Scope
-from loop.events import Actor, Event, Role
+from loop.events import Actor, Authentication, Event, Role
 from loop.ports import UnitOfWork, UnitsOfWork
 from loop.predictions import ModelRef
 from loop.promoting import CHAMPION
@@ -167,7 +167,7 @@ class _Unlogged:
 class _Open:
     async def admit(self, connection: HTTPConnection, scope: Scope | None) -> Actor:
         del connection, scope
-        return Actor("api", Role.SYSTEM)
+        return Actor("api", Role.SYSTEM, Authentication.NONE)
 
 
 class _Alone:
