@@ -48,12 +48,13 @@ from loop.review import submit_first, submit_second
 from loop.simulation import SECOND_REVIEWER, SimulatedReviewer
 from loop.synthetic import CLASSES
 from serve.release import deploy, wait_until_served
-from store.audit_log import open_audit_log
+from store.audit_log import AuditLog, open_audit_log
 from store.image_files import open_image_store
 from store.model_registry import open_model_registry
 from store.own_key import api_headers, ensure_own_key
 from store.processes import free_port
 from store.pseudonyms import open_subject_pseudonyms
+from store.run_proofs import verify_run, verify_version, version_prover
 from store.settings import Settings
 from store.tracking import open_tracking
 from store.unit_of_work import open_units_of_work
@@ -157,6 +158,7 @@ class _Turn:
                 after = self._score(answers_after)
         self._seconds["total"] = round(time.monotonic() - started, 1)
         log = open_audit_log(settings)
+        proved = self._prove(log, training["mlflow_run_id"], answers_after[0].model_version)
         with self._units() as uow:
             snapshot = uow.snapshots.list()[-1]
         summary = {
@@ -176,11 +178,21 @@ class _Turn:
             "model_version_before": first.version,
             "model_version_served": answers_after[0].model_version,
             "audit_events": log.verify().size,
+            "proved": proved,
             "seconds": self._seconds,
         }
         (settings.home / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
         show_summary(settings, workspace, summary)
         return summary
+
+    def _prove(self, log: AuditLog, run_id: str, version: str) -> list[str]:
+        """Check what MLflow says of the training, its folds and the model against the log."""
+        tracking, key = open_tracking(self._settings), log.key.signer().key
+        runs = [run_id, *tracking.children(run_id)]
+        for run in runs:
+            verify_run(tracking, run, key)
+        proved = verify_version(tracking, self._registry, version, key)
+        return [*runs, f"{self._registry.name} {proved.event.subject['model']['version']}"]
 
     def generate(self) -> None:
         """Images of three kinds: a pilot's, new ones, and the frozen gold set."""
@@ -200,6 +212,7 @@ class _Turn:
                 config_dir=self._settings.home / "ultralytics",
                 alias=promoting.CHAMPION,
                 actor=ENGINEER,
+                prove=version_prover(self._settings, self._registry),
             )
             images = open_image_store(self._settings)
             pseudonyms = open_subject_pseudonyms(self._settings)

@@ -38,12 +38,15 @@ def show_summary(settings: Settings, workspace: Workspace, summary: Mapping[str,
     run_url = f"http://{settings.host}:{settings.mlflow_port}{_run_path(settings, summary)}"
     lines = [
         f"{summary['corrections']} corrections, {summary['second_reviews']} of them settled by a "
-        f"second reviewer; {summary['audit_events']} audit events, verified.",
+        f"second reviewer; {summary['audit_events']} audit events, verified; "
+        f"{len(summary['proved'])} MLflow runs and models that carry their proof.",
         "",
         f"Summary       {settings.home / 'summary.json'}",
         f"Results       {workspace.folder / 'media/runs/kfold/kfold_results.csv'}",
         f"Snapshot      {summary['snapshot_sha256'][:12]}, DVC revision {summary['dvc_rev'][:12]}",
         f"Audit log     {program()} --home {settings.home} audit tail",
+        f"Its proofs    {program()} --home {settings.home} audit verify-run "
+        f"{summary['mlflow_run_id']}",
         f"Look around   {program()} --home {settings.home.parent} up --demo   (app, API, MLflow)",
         f"MLflow run    {run_url}   (once that is up)",
         f"It took       {summary['seconds']['total']} s",

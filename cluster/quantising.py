@@ -22,6 +22,7 @@ from loop.predictions import ModelRef
 from loop.promoting import CANDIDATE, record_model
 from store.image_codec import Limits, decode
 from store.model_registry import ModelRegistry
+from store.run_proofs import version_prover
 from store.settings import Settings
 from store.snapshot_files import Snapshot
 from train.gold_models import SOURCE_TAG
@@ -140,7 +141,7 @@ def register_quantised(
         "apart": {**asdict(made.difference), "images": made.images, "boxes": made.boxes},
     }
     outputs = {"weights": ref.digest}
-    record_model(
+    event_id = record_model(
         units,
         "model.registered",
         actor,
@@ -150,6 +151,7 @@ def register_quantised(
         inputs=inputs,
         outputs=outputs,
     )
+    version_prover(settings, registry)(ref, event_id)
     return ref
 
 

@@ -19,6 +19,7 @@ from loop.predictions import ModelRef
 from loop.promoting import CHAMPION, Swap, record_model
 from store.model_files import SignatureNote
 from store.model_registry import ModelRegistry
+from store.run_proofs import ProveVersion
 
 
 def register(
@@ -31,12 +32,13 @@ def register(
     actor: Actor,
     swap: Swap | None = None,
     exports: Sequence[ExportFormat] = (),
+    prove: ProveVersion | None = None,
 ) -> ModelRef:
     """Bring weights from outside into the registry, as the first champion or as a candidate.
 
     They are exported to ``exports`` as well; one that sees other boxes is left out, and the version
-    and its event say why. Once there is a champion, the next one comes through approval: raises
-    `Conflict`.
+    and its event say why. ``prove`` gives the version the proof of that event. Once there is a
+    champion, the next one comes through approval: raises `Conflict`.
     """
     if not weights.is_file():
         raise NotFound(f"There is no file {weights}.", hint="Give the path of a .pt file.")
@@ -90,9 +92,11 @@ def register(
         "signature": note.as_dict() if note else None,
     }
     outputs = {"weights": ref.digest}
-    record_model(
+    event_id = record_model(
         units, "model.registered", actor, ref, details=details, started=began, outputs=outputs
     )
+    if prove is not None:
+        prove(ref, event_id)
     if alias == CHAMPION and swap is not None:
         swap(ref)
         record_model(units, "model.served", actor, ref)

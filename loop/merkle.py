@@ -47,6 +47,16 @@ def root_hash(size: int, nodes: Nodes) -> bytes:
     return _range_hash(0, size, nodes) if size else EMPTY_ROOT
 
 
+def root_of(leaves: Sequence[bytes]) -> bytes:
+    """The root over leaves whose hashes are all at hand."""
+
+    def node(level: int, index: int) -> bytes:
+        first = index << level
+        return subtree_hash(b"".join(leaves[first : first + (1 << level)]))
+
+    return root_hash(len(leaves), node)
+
+
 def inclusion_proof(index: int, size: int, nodes: Nodes) -> list[bytes]:
     """That leaf ``index`` is in the tree of ``size`` leaves. Raises `InvalidInput` for one that is
     not."""

@@ -292,13 +292,14 @@ def record_model(
     started: str = "",
     inputs: Mapping[str, str] | None = None,
     outputs: Mapping[str, str] | None = None,
-) -> None:
-    """Record one event about a version. ``started`` is RFC 3339, empty: just now."""
+) -> str:
+    """Record one event about a version; its id. ``started`` is RFC 3339, empty: just now."""
     event = _model_event(type, actor, ref, details or {}, reason, outcome)
     event = replace(event, started=started or event.at, inputs=inputs or {}, outputs=outputs or {})
     with units() as uow:
         uow.record(event)
         uow.commit()
+    return event.id
 
 
 def _model_event(

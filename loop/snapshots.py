@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from loop.events import canonical_json
+from loop.merkle import leaf_hash, root_of
 
 
 class Labels(StrEnum):
@@ -69,6 +70,15 @@ class Manifest:
             tuple(Shard.from_dict(shard) for shard in data["annotation_shards"]),
             data["counts"],
         )
+
+    @property
+    def dataset_root(self) -> str:
+        """The root, in hex, of the Merkle tree (RFC 6962) over the shards, those with images
+        first, each as the canonical JSON of its path, digest, size and rows: so that of a single
+        shard it can be shown that a model was trained on it."""
+        shards = (*self.image_shards, *self.annotation_shards)
+        leaves = [leaf_hash(canonical_json(shard.as_dict())) for shard in shards]
+        return root_of(leaves).hex()
 
     @property
     def sha256(self) -> str:

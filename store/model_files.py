@@ -18,6 +18,7 @@ from store.model_folder import (
     ARTIFACTS,
     WEIGHTS,
     ServingConfig,
+    file_digest,
     folder_digest,
     write_model_folder,
 )
@@ -138,6 +139,17 @@ class ModelFiles:
         """Check what MLflow has of a version, not what is in the cache. Raises `BrokenRecord`."""
         with self._downloaded(version) as found:
             return _check_whole(ref, version, found, trusted)
+
+    def digests(self, ref: ModelRef, version: Any) -> tuple[str, dict[str, str]]:
+        """As `ModelRegistry.digests_of`."""
+        with self._downloaded(version) as found:
+            weights = found / str(version.tags.get(_WEIGHTS_PATH_TAG, WEIGHTS))
+            if not weights.resolve().is_relative_to(found.resolve()) or not weights.is_file():
+                raise BrokenRecord(f"{ref.name} {ref.version} has no weights.", hint=RESTORE)
+            folders = {each.name: each for each in (found / ARTIFACTS).glob("*") if each.is_dir()}
+            return file_digest(weights), {
+                name: folder_digest(folder) for name, folder in folders.items()
+            }
 
     def sign(self, ref: ModelRef, version: Any) -> tuple[Signed, bool]:
         """Sign what MLflow has of a version, if it has the digests that the registry knows.

@@ -227,6 +227,14 @@ class ModelRegistry:
             for version in sorted(found, key=lambda version: int(version.version))
         ]
 
+    def tags_of(self, ref: ModelRef) -> dict[str, str]:
+        return dict(self._get_version(ref.version).tags)
+
+    def digests_of(self, ref: ModelRef) -> tuple[str, dict[str, str]]:
+        """Those of the weights and of each export, of the files that MLflow has, whoever signed
+        them. Raises `BrokenRecord` if there are no weights among them."""
+        return self._files.digests(ref, self._get_version(ref.version))
+
     def run_of(self, ref: ModelRef) -> str:
         """The id of the run that made this version; for imported weights, of their import."""
         return str(self._get_version(ref.version).run_id)

@@ -162,7 +162,7 @@ def _created(manifest: Manifest, actor: Actor, began: str) -> Event:
             "counts": dict(manifest.counts),
             "shards": [{"path": shard.path, "sha256": shard.sha256} for shard in shards],
         },
-        outputs={"snapshot": manifest.sha256},
+        outputs={"snapshot": manifest.sha256, "dataset_root": manifest.dataset_root},
         started=began,
     )
 

@@ -12,6 +12,7 @@ from detector.exporting import Exports, export_model
 from loop.predictions import ModelRef
 from loop.promotions import Promotion
 from store.image_codec import Limits, decode
+from store.run_proofs import RunProofs
 from train.final_model import Final
 from train.gold import propose_promotion
 from train.session import Context, Plan, Trained
@@ -48,7 +49,9 @@ def register_candidate(context: Context, plan: Plan, trained: Trained, final: Fi
         "exports": context.registry.exports_of(candidate),
         "exports_refused": dict(exports.refused),
     }
-    record.note("model.registered", {"model": candidate.as_dict()}, details)
+    event_id = record.note("model.registered", {"model": candidate.as_dict()}, details)
+    proofs = RunProofs(context.tracking, record.log)
+    proofs.attach_to_version(context.registry, candidate, event_id)
     source = "a refit on all folds" if final.fold is None else f"from fold {final.fold}"
     console.print(
         f"Registered {candidate.name} version {candidate.version}, {source}, as {CANDIDATE}.",

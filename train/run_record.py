@@ -16,6 +16,7 @@ from loop.errors import Misconfigured
 from loop.events import Actor, Authentication, Event, Outcome, Role, now
 from loop.ports import UnitsOfWork
 from store.audit_log import AuditLog
+from store.run_proofs import DATASET_TAG, RunProofs, params_sha256
 from store.tracking import EXPERIMENT, Tracking
 from store.workspace import Workspace
 
@@ -103,8 +104,9 @@ class RunRecord:
         event_id = self._fold_event("fold.ended", fold, run_id, details, outcome, failure)
         self._tag(run_id, event_id)
 
-    def note(self, type: str, subject: Mapping[str, Any], details: Mapping[str, Any]) -> None:
-        self._event(type, details, Outcome.DONE, subject=subject)
+    def note(self, type: str, subject: Mapping[str, Any], details: Mapping[str, Any]) -> str:
+        """Record something that the training did; the event's id."""
+        return self._event(type, details, Outcome.DONE, subject=subject)
 
     def _close(self, run_id: str, failure: str, stopped: bool) -> None:
         if failure:
@@ -113,13 +115,8 @@ class RunRecord:
         self.tracking.end_run(run_id, ok=not failure, killed=stopped)
 
     def _tag(self, run_id: str, event_id: str) -> None:
-        """Tell the run where its last event stands in the log, and what the log looked like."""
-        self.log.integrate()
-        tags = {
-            "audit.leaf_index": str(self.log.get(event_id).index),
-            "audit.checkpoint_sha256": self.log.head().root,
-        }
-        self.tracking.set_tags(run_id, tags)
+        """Give the run its last event, and the proof that it is in the log."""
+        RunProofs(self.tracking, self.log).attach_to_run(run_id, event_id)
 
     def _fold_event(
         self,
@@ -159,7 +156,7 @@ class RunRecord:
             reason=reason,
             cause=self.cause or None,
             started=started,
-            inputs={name: self.subject[f"{name}_sha256"] for name in _INPUTS if self._has(name)},
+            inputs=self._inputs(run_id or self.run_id, ended=outcome is not Outcome.INTENDED),
             run_id=run_id or self.run_id,
             fold=fold,
         )
@@ -168,8 +165,13 @@ class RunRecord:
             uow.commit()
         return event.id
 
-    def _has(self, name: str) -> bool:
-        return bool(self.subject.get(f"{name}_sha256"))
+    def _inputs(self, run_id: str, *, ended: bool) -> dict[str, str]:
+        """Digests of what it rests on; at its end, of the params that MLflow has, too."""
+        found = {name: self.subject.get(f"{name}_sha256") for name in _INPUTS}
+        found["dataset_root"] = self.tags.get(DATASET_TAG)
+        if ended:
+            found["params"] = params_sha256(self.tracking.run(run_id).params)
+        return {name: digest for name, digest in found.items() if digest}
 
 
 def open_record(

@@ -12,6 +12,7 @@ from loop.errors import BrokenRecord, Conflict, NotFound
 from loop.events import Role, new_id
 from loop.snapshots import Labels
 from store.audit_log import open_audit_log
+from store.run_proofs import DATASET_TAG
 from store.settings import Settings
 from store.tracking import RunInfo, Tracking
 from store.unit_of_work import open_units_of_work
@@ -82,6 +83,7 @@ def begin_search(context: Context, labels: Labels, trials: int) -> tuple[SearchS
     tags = {
         CV_ID_TAG: new_id(),
         "loop.labels": labels.value,
+        DATASET_TAG: context.snapshot.manifest.dataset_root,
         "loop.dvc_rev": dvc_rev(context.workspace),
         "loop.git_commit": code_version(),
         "loop.base_kind": base.kind.value,

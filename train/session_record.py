@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from loop.events import Role
 from store.audit_log import open_audit_log
+from store.run_proofs import DATASET_TAG
 from train.base_model import Base
 from train.params import Params
 from train.run_record import CV_ID_TAG, RunRecord, code_version, dvc_rev, open_record
@@ -45,6 +46,7 @@ def open_session_record(
         "loop.labels": plan.labels.value,
         "loop.dvc_rev": dvc_rev(context.workspace),
         "loop.snapshot_sha256": context.snapshot.sha256,
+        DATASET_TAG: context.snapshot.manifest.dataset_root,
         f"loop.{plan.index_name}_sha256": plan.index_sha256,
         "loop.git_commit": code_version(),
         "loop.base_weights_sha256": base.sha256,

@@ -2,44 +2,39 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cluster.commands import audit_serve, audit_witness
+from cluster.commands import audit_runs, audit_serve, audit_witness
+from cluster.commands.audit_options import (
+    KeyOption,
+    WitnessOption,
+    as_time,
+    log_key,
+    witness_keys,
+)
 from cluster.console import out, print_json, print_table, progress, when
 from cluster.context import JsonOption, settings_to_read
-from loop.errors import InvalidInput, NotFound
+from loop.errors import InvalidInput, LoopError
 from loop.event_query import EventQuery
-from loop.signed_notes import KeyType, VerifierKey
-from store.audit_log import Entry, open_audit_log
+from loop.events import Event, Outcome, Role, now
+from loop.signed_notes import VerifierKey
+from store.audit_log import AuditLog, Entry, open_audit_log
 from store.log_export import export_log
+from store.settings import Settings
+from store.unit_of_work import open_units_of_work
 
 group = typer.Typer(help="Read and verify the audit log.", no_args_is_help=True)
 
-KeyOption = Annotated[
-    str | None,
-    typer.Option(
-        "--key",
-        metavar="KEY",
-        help="The log's public key, or a file with it: name+id+base64. Default: the one that lies "
-        "in this home, which shows less.",
-    ),
-]
-WitnessOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--witness",
-        metavar="KEY",
-        help="The public key of a witness that must have signed, or a file with it. Repeatable.",
-    ),
-]
 EventArgument = Annotated[str, typer.Argument(help="An index, or an event's id.")]
 
 
 def add_to(app: typer.Typer) -> None:
+    audit_runs.add_to(group)
     audit_serve.add_to(group)
     audit_witness.add_to(group)
     app.add_typer(group, name="audit")
@@ -119,10 +114,11 @@ def verify(
 
     Exit code 1 names the first bad entry and what is wrong with it.
     """
-    log = open_audit_log(settings_to_read(context))
-    own = verifier_key(key, KeyType.LOG) if key else None
-    witnesses = [verifier_key(each, KeyType.WITNESS) for each in witness or ()]
-    with progress("Verifying the audit log") as step:
+    settings = settings_to_read(context)
+    log = open_audit_log(settings)
+    own = log_key(settings, key) if key else None
+    witnesses = witness_keys(witness)
+    with progress("Verifying the audit log") as step, _recorded(settings, log, witnesses):
         verified = log.verify(own, witnesses, step)
     if json:
         print_json(
@@ -130,14 +126,14 @@ def verify(
                 "verified": True,
                 "events": verified.size,
                 "root": verified.root,
-                "cosigned": {name: _time(at) for name, at in verified.cosigned.items()},
+                "cosigned": {name: as_time(at) for name, at in verified.cosigned.items()},
                 "seen_by_witnesses": verified.seen,
             }
         )
         return
     out.print(f"Verified: {verified.size} events, root {verified.root}.", highlight=False)
     for name, at in verified.cosigned.items():
-        out.print(f"Cosigned by {name} at {_time(at)}.", highlight=False, markup=False)
+        out.print(f"Cosigned by {name} at {as_time(at)}.", highlight=False, markup=False)
     for name, size in verified.seen.items():
         out.print(
             f"It goes on from the {size} entries that {name} has cosigned.",
@@ -202,24 +198,37 @@ def export(
         )
 
 
+@contextmanager
+def _recorded(
+    settings: Settings, log: AuditLog, witnesses: Sequence[VerifierKey]
+) -> Iterator[None]:
+    """Put on record that the log is verified in the block, and how it came out."""
+    head, started = log.head(), now()
+    failure: LoopError | None = None
+    try:
+        yield
+    except LoopError as error:
+        failure = error
+        raise
+    finally:
+        event = Event(
+            "audit.verified",
+            settings.acting(Role.AUDITOR),
+            {"what": "log", "tree_size": head.size, "root_sha256": head.root},
+            {"witnessed": bool(witnesses or settings.audit_witnesses)},
+            Outcome.FAILED if failure else Outcome.DONE,
+            failure.message if failure else "",
+            started=started,
+        )
+        # A log that is broken takes nothing more: what is told is that.
+        broken = suppress(LoopError) if failure else nullcontext()
+        with broken, open_units_of_work(settings)() as uow:
+            uow.record(event)
+            uow.commit()
+
+
 def which(event: str) -> int | str:
     return int(event) if event.isdecimal() and event.isascii() and len(event) < 20 else event
-
-
-def verifier_key(text: str, type: KeyType) -> VerifierKey:
-    """A public key as it was typed, or the file that holds it. Raises `InvalidInput`."""
-    path = Path(text)
-    try:
-        text = path.read_text() if path.is_file() else text
-    except (OSError, UnicodeError) as error:
-        raise InvalidInput(f"The key in {path} cannot be read: {error}.") from error
-    if "+" not in text and path.suffix:
-        raise NotFound(f"There is no file {path}.", hint="Give the key itself, or its file.")
-    found = VerifierKey.parse(text)
-    if found.type is not type:
-        kinds = {KeyType.LOG: "a log", KeyType.WITNESS: "a witness"}
-        raise InvalidInput(f"The key of {found.name} is one of {kinds[found.type]}.")
-    return found
 
 
 def _reference(text: str) -> tuple[str, str]:
@@ -235,7 +244,3 @@ def _as_dict(entry: Entry) -> dict[str, object]:
         "leaf_sha256": entry.leaf_sha256,
         "event": entry.event.as_dict(),
     }
-
-
-def _time(at: int) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")

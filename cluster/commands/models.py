@@ -21,6 +21,7 @@ from loop.errors import InvalidInput, NotFound
 from loop.events import Role
 from loop.promotions import GoldScore, Promotion
 from store.model_registry import ModelVersion, open_model_registry
+from store.run_proofs import version_prover
 from store.unit_of_work import open_units_of_work
 from train.gate_check import recompute
 from train.gold import measure_again, propose_promotion
@@ -131,16 +132,18 @@ def register(
     if alias not in (promoting.CHAMPION, promoting.CANDIDATE):
         raise InvalidInput(f"There is no alias {alias!r}.", hint="Use champion or candidate.")
     settings = settings_of(context)
+    registry = open_model_registry(settings)
     with progress(f"Registering {weights.name}"):
         ref = registering.register(
             open_units_of_work(settings),
-            open_model_registry(settings),
+            registry,
             weights,
             config_dir=settings.home / "ultralytics",
             alias=alias,
             actor=engineer(settings),
             swap=running_swap(settings),
             exports=export or (),
+            prove=version_prover(settings, registry),
         )
     if json:
         print_json({**ref.as_dict(), "alias": alias})

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +41,7 @@ from tests.detector.checkpoints import write_checkpoint
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
+ROOT = Path(__file__).parents[2]
 SIZE_PX = 64
 FIRST = Actor("reviewer-1", Role.REVIEWER)
 SECOND = Actor("adjudicator-1", Role.ADJUDICATOR)
@@ -184,3 +189,33 @@ def test_a_correction_reaches_the_served_model(
     leaves = [log.get(int(fold.tags["audit.leaf_index"])).event for fold in folds]
     assert {leaf.type for leaf in leaves} == {"fold.ended"}
     assert {leaf.subject["fold_run_id"] for leaf in leaves} == {fold.run_id for fold in folds}
+
+    # Each run and the model are proved without log and database, from another folder.
+    key = log.key.signer().key
+    hidden = [settings.home / name for name in ("secondlook.db", "log", "log.lock", "keys")]
+    for path in hidden:
+        path.rename(path.with_name(f"hidden-{path.name}"))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    environment = os.environ | {"MLFLOW_TRACKING_URI": settings.tracking}
+    environment |= {"SECONDLOOK_HOME": str(elsewhere / "var")}
+
+    def audit(*arguments: str) -> Any:
+        command = [sys.executable, "-m", "cluster.cli", "audit", *arguments, "--json"]
+        done = subprocess.run(
+            [*command, "--key", str(key)],
+            cwd=elsewhere,
+            env=environment | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    for run in (version.run_id, *(fold.run_id for fold in folds)):
+        assert audit("verify-run", run)["verified"]
+    proved = audit("verify-model", candidate.name, candidate.version)
+    assert proved["event"]["subject"]["model"] == candidate.as_dict()
+    for path in hidden:
+        path.with_name(f"hidden-{path.name}").rename(path)

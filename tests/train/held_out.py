@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from loop.events import Actor, Role
 from loop.snapshots import Labels
 from store.audit_log import open_audit_log
 from store.model_registry import open_model_registry
@@ -90,7 +91,7 @@ def trained_as(plan: Plan, context: Context) -> Trained:
         open_audit_log(context.settings),
         kind=plan.kind,
         noun=plan.noun,
-        pseudonym="operator",
+        actor=Actor("operator", Role.ENGINEER),
         subject={"snapshot_sha256": context.snapshot.sha256},
         tags=TAGS,
         params={},
