@@ -44,6 +44,7 @@ def examine(settings: Settings) -> list[Finding]:
         *_packages(),
         *_ports(settings),
         _database(settings),
+        _audit_log(settings),
         _registry(settings),
         *(Finding(what, found) for what, found in serving_facts(settings)),
         *_model_keys(settings),
@@ -127,10 +128,24 @@ def _database(settings: Settings) -> Finding:
     try:
         engine = open_engine(settings.database)
         migrate(engine)
-        verified = open_audit_log(settings).verify()
     except LoopError as error:
         return Finding("Database", f"{where}: {error.message}", False, error.hint)
-    return Finding("Database", f"{where}: {verified.size} audit events, verified", True)
+    return Finding("Database", f"{where}: up to date", True)
+
+
+def _audit_log(settings: Settings) -> Finding:
+    if settings.database.startswith("sqlite") and not _sqlite_exists(settings):
+        return Finding("Audit log", "none yet")
+    try:
+        log = open_audit_log(settings)
+        verified = log.verify()
+    except LoopError as error:
+        return Finding("Audit log", error.message, False, error.hint)
+    found = f"{verified.size} events, verified"
+    if not settings.audit_witnesses:
+        return Finding("Audit log", f"{found}; no witness (docs/audit-witness.md)", True)
+    seen = ", ".join(f"{name} has seen {size}" for name, size in verified.seen.items())
+    return Finding("Audit log", f"{found}; {seen}", True)
 
 
 def _sqlite_exists(settings: Settings) -> bool:

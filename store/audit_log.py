@@ -21,7 +21,7 @@ from sqlalchemy import Engine
 from loop.checkpoints import Checkpoint, Proof
 from loop.errors import BrokenRecord, LoopError, Misconfigured, NotFound, Unavailable
 from loop.event_query import EventQuery
-from loop.events import Event
+from loop.events import Actor, Authentication, Event, Outcome, Role
 from loop.merkle import leaf_hash
 from loop.signed_notes import Note, Signer, VerifierKey
 from store.audit_rows import AuditRows, Head, Waiting
@@ -74,6 +74,7 @@ class AuditLog:
         self.key = key
         self.rows = AuditRows(engine)
         self._engine = engine
+        self._refused: set[str] = set()  # witnesses whose refusal is on record
         self._lock = files.folder.with_name(f"{files.folder.name}.lock")
 
     def integrate(self) -> int:
@@ -94,9 +95,15 @@ class AuditLog:
             self.rows.say(error.message)
             raise
 
-    def cosign(self) -> list[LoopError]:
-        """Have the witnesses sign the newest checkpoint; why some did not. Raises `Unavailable`."""
-        return self.witnesses.cosign(self)
+    def cosign(self) -> dict[str, LoopError]:
+        """Have the witnesses sign the newest checkpoint; why some did not, by name. One that says
+        that the log is not the one it saw is put on record. Raises `Unavailable`."""
+        refusals = self.witnesses.cosign(self)
+        for name, refusal in refusals.items():
+            if isinstance(refusal, BrokenRecord) and name not in self._refused:
+                self._refused.add(name)  # the event makes the log grow, and it is refused again
+                self.rows.put(_refused_event(name, refusal, self.rows.state().head))
+        return refusals
 
     def replace_checkpoint(self, note: Note) -> bool:
         """Publish the newest checkpoint with more signatures; not if there is a newer one."""
@@ -303,6 +310,17 @@ def open_audit_log(settings: Settings, engine: Engine | None = None) -> AuditLog
     files, key = LogFiles(settings.home / "log"), open_log_key(settings)
     witnesses = [WitnessClient(each.url, each.key) for each in settings.audit_witnesses]
     return AuditLog(engine, files, key, witnesses)
+
+
+def _refused_event(witness: str, refusal: BrokenRecord, head: Head) -> Event:
+    return Event(
+        "witness.refused",
+        Actor("audit-log", Role.SYSTEM, Authentication.PROCESS),
+        {"tree_size": head.size, "root_sha256": head.root},
+        {"witness": witness},
+        Outcome.REFUSED,
+        refusal.message,
+    )
 
 
 def _entry(index: int, data: bytes) -> Entry:

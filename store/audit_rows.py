@@ -26,7 +26,8 @@ from sqlalchemy import (
 from loop.errors import BrokenRecord, LoopError
 from loop.event_query import EventQuery
 from loop.event_references import references
-from loop.events import Event
+from loop.event_types import check_event
+from loop.events import Event, canonical_json
 from store import tables
 from store.database import reading, writing
 
@@ -92,6 +93,15 @@ class AuditRows:
         with reading(self.engine) as connection:
             row = connection.execute(select(_outbox.id).order_by(desc(_outbox.id)).limit(1)).first()
         return row[0] if row else None
+
+    def put(self, event: Event) -> None:
+        """Into the outbox, with nothing else: for events about the log itself, in which nothing is
+        sealed. Raises `InvalidInput` for one that its type's schema does not allow."""
+        values = event.as_dict()
+        check_event(values)
+        entry = canonical_json(values).decode()
+        with writing(self.engine) as connection:
+            connection.execute(insert(tables.audit_outbox).values(event=entry))
 
     def add(
         self, before: Head, after: Head, key: str, moved: Sequence[Waiting], events: Sequence[Event]

@@ -31,12 +31,12 @@ class LogWitnesses:
         self._clients = tuple(clients)
         self._rests_until = 0.0
 
-    def cosign(self, log: HasCheckpoint) -> list[LoopError]:
+    def cosign(self, log: HasCheckpoint) -> dict[str, LoopError]:
         """Have the newest checkpoint signed by those that have not, and publish it so. Why some did
-        not; nothing while they are left alone for a while after that."""
+        not, by name; nothing while they are left alone for a while after that."""
         note = log.files.checkpoint()
         if note is None or time.monotonic() < self._rests_until:
-            return []
+            return {}
         missing = [each for each in self._clients if note.cosigned_at(each.key) is None]
         signed, refusals = cosigned(note, missing, log.files)
         if len(signed.signatures) > len(note.signatures):

@@ -51,7 +51,7 @@ class Sequencer:
         """Whether all that was waiting is in the log now. Why not is in the process's own log."""
         try:
             self._log.integrate()
-            for refusal in self._log.cosign():
+            for refusal in self._log.cosign().values():
                 _logger.warning("The log's checkpoint lacks a signature: %s", refusal.message)
         except LoopError as error:
             if error.message != self._last_failure:

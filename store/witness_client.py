@@ -166,11 +166,11 @@ class WitnessClient:
 
 def cosigned(
     note: Note, witnesses: Sequence[WitnessClient], files: LogFiles
-) -> tuple[Note, list[LoopError]]:
+) -> tuple[Note, dict[str, LoopError]]:
     """``note``, the log's newest checkpoint, with the cosignatures of those ``witnesses`` that gave
-    one, and why the others did not. All are asked at once."""
+    one, and why the others did not, by name. All are asked at once."""
     if not witnesses:
-        return note, []
+        return note, {}
     size = Checkpoint.parse(note.text).size
 
     def ask(witness: WitnessClient) -> Signature | LoopError:
@@ -182,6 +182,9 @@ def cosigned(
     with ThreadPoolExecutor(len(witnesses), thread_name_prefix="witness") as threads:
         answers = list(threads.map(ask, witnesses))
     signatures = [each for each in answers if isinstance(each, Signature)]
-    return note.with_signatures(signatures), [
-        each for each in answers if isinstance(each, LoopError)
-    ]
+    refusals = {
+        witness.key.name: answer
+        for witness, answer in zip(witnesses, answers, strict=True)
+        if isinstance(answer, LoopError)
+    }
+    return note.with_signatures(signatures), refusals

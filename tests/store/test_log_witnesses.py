@@ -84,12 +84,12 @@ def test_a_witness_that_is_down_holds_nothing_up_and_signs_later(
     with pytest.raises(Unavailable, match=r"w\.example/1"):
         log.verify()
     way.up = True
-    assert log.cosign() == []  # it is left alone for a while
+    assert log.cosign() == {}  # it is left alone for a while
     note = log.files.checkpoint()
     assert note is not None
     assert note.cosigned_at(witness_key(log)) is None
     monkeypatch.setattr(log.witnesses, "_rests_until", 0.0)
-    assert log.cosign() == []
+    assert log.cosign() == {}
     assert log.verify(witnesses=[witness_key(log)]).size == 4
 
 
@@ -126,8 +126,15 @@ def test_a_home_that_was_set_back_whole_is_noticed(
     verify_files(log.files, log.key.signer().key)  # by itself it is in order
     with pytest.raises(BrokenRecord, match="forked" if grown else "set back"):
         log.verify()
-    (refusal,) = log.cosign() if grown else [BrokenRecord("")]
-    assert isinstance(refusal, BrokenRecord)
+    if grown:
+        for _ in range(2):  # said once
+            log.witnesses._rests_until = 0.0
+            (refusal,) = log.cosign().values()
+            assert isinstance(refusal, BrokenRecord)
+        event = log.tail(1)[0].event
+        assert (event.type, event.details["witness"]) == ("witness.refused", "w.example/1")
+        assert (event.subject["tree_size"], event.reason) == (8, refusal.message)
+        assert log.rows.state().head.size == 9
 
 
 @pytest.fixture(scope="module")

@@ -196,5 +196,5 @@ def test_all_are_asked_and_those_that_answer_are_added(tmp_path: Path, served: S
     found, errors = cosigned(note, [down, mine], log.files)
     assert found.signed_by(LOG.key)
     assert found.cosigned_at(served.witness.key)
-    assert [type(each) for each in errors] == [Unavailable]
-    assert cosigned(note, [], log.files) == (note, [])
+    assert {name: type(each) for name, each in errors.items()} == {WITNESS.name: Unavailable}
+    assert cosigned(note, [], log.files) == (note, {})
