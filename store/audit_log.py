@@ -200,6 +200,28 @@ class AuditLog:
         self._check_copy(verified.size)
         return replace(verified, seen=seen)
 
+    def reindex(self, progress: Progress | None = None) -> Verified:
+        """Make the database's copy anew from the log's files, which are verified first: after one
+        of them was restored from a backup, or the copy was changed. What waits in the outbox and
+        is in the files already goes; the rest stays.
+
+        Raises `BrokenRecord` if the files are not in order, `NotFound` if there are none.
+        """
+        with lease(self._engine, self._lock, _WAIT_SECONDS), told(self.files.folder):
+            if self.files.checkpoint() is None:
+                raise NotFound(f"There is no log in {self.files.folder}.")
+            key = self.key.signer().key
+            verified = verify_files(self.files, key, progress=progress)
+            before = self.rows.state().head.size
+            head = Head(verified.size, verified.root)
+            found = self.rows.rebuild(head, str(key), self.files.entries(verified.size))
+        actor = Actor("audit-log", Role.SYSTEM, Authentication.PROCESS)
+        subject = {"tree_size": head.size, "root_sha256": head.root}
+        details = {"entries_before": before, "found_in_outbox": found}
+        self.rows.put(Event("log.reindexed", actor, subject, details))
+        self.integrate()
+        return verified
+
     def _check_copy(self, size: int) -> None:
         index, entries = -1, self.files.entries(size)
         for index, (found, data) in enumerate(self.rows.all()):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 
 from sqlalchemy import (
     Column,
@@ -116,6 +117,27 @@ class AuditRows:
                 raise BrokenRecord("Somebody else added to the audit log without its lease.")
             _delete(connection, [id for id, _ in moved])
             _copy(connection, before.size, moved, events)
+
+    def rebuild(self, head: Head, key: str, entries: Iterable[bytes]) -> int:
+        """Forget the copy and take ``entries``, all of the log's, in its place, in one transaction;
+        how many events of the outbox were among them, and left it."""
+        with writing(self.engine) as connection:
+            waiting = connection.execute(select(_outbox.id, _outbox.event)).all()
+            ids = {text.encode(): id for id, text in waiting}
+            connection.execute(delete(tables.audit_log))
+            connection.execute(delete(tables.audit_references))
+            found: list[int] = []
+            first, taken = 0, iter(entries)
+            while some := list(islice(taken, _READ_AT_ONCE)):
+                found += [ids[entry] for entry in some if entry in ids]
+                moved = [(0, entry.decode()) for entry in some]
+                _copy(connection, first, moved, list(map(Event.from_canonical, some)))
+                first += len(some)
+            _delete(connection, found)
+            values = {"size": head.size, "root": head.root, "key": key, "failure": ""}
+            if connection.execute(update(tables.audit_head).values(values)).rowcount == 0:
+                connection.execute(insert(tables.audit_head).values(id=1, **values))
+        return len(found)
 
     def say(self, failure: str) -> None:
         """Tell all processes why the log cannot be written. What the database does not take, it

@@ -18,13 +18,14 @@ from cluster.commands.audit_options import (
     witness_keys,
 )
 from cluster.console import out, print_json, print_table, progress, when
-from cluster.context import JsonOption, settings_to_read
+from cluster.context import JsonOption, settings_of, settings_to_read
 from loop.errors import InvalidInput, LoopError
 from loop.event_query import EventQuery
 from loop.events import Event, Outcome, Role, now
 from loop.signed_notes import VerifierKey
 from store.audit_log import AuditLog, Entry, open_audit_log
 from store.log_export import export_log
+from store.log_verify import Verified
 from store.settings import Settings
 from store.unit_of_work import open_units_of_work
 
@@ -185,9 +186,11 @@ def export(
 
     The script needs Python and the package cryptography, and nothing of Second Look.
     """
-    log = open_audit_log(settings_to_read(context))
+    settings = settings_to_read(context)
+    log = open_audit_log(settings)
     with progress("Exporting the audit log") as step:
         verified = export_log(log, folder, step)
+    _record(settings, verified)
     if json:
         print_json({"folder": str(folder), "events": verified.size, "root": verified.root})
     else:
@@ -196,6 +199,20 @@ def export(
             highlight=False,
             markup=False,
         )
+
+
+def _record(settings: Settings, exported: Verified) -> None:
+    """That somebody took the log away."""
+    event = Event(
+        "evidence.built",
+        settings.acting(Role.AUDITOR),
+        {"kind": "audit_export"},
+        {"events": exported.size},
+        outputs={"root": exported.root},
+    )
+    with open_units_of_work(settings)() as uow:
+        uow.record(event)
+        uow.commit()
 
 
 @contextmanager
@@ -225,6 +242,22 @@ def _recorded(
         with broken, open_units_of_work(settings)() as uow:
             uow.record(event)
             uow.commit()
+
+
+@group.command()
+def reindex(context: typer.Context, json: JsonOption = False) -> None:
+    """Make the database's copy of the log anew from the log's files, which are verified first.
+
+    For after a backup was restored that does not fit the log's files, or when `audit verify` says
+    that the database differs from them. The log itself only grows: this is on record in it.
+    """
+    log = open_audit_log(settings_of(context))
+    with progress("Reading the audit log") as step:
+        verified = log.reindex(step)
+    if json:
+        print_json({"events": verified.size, "root": verified.root})
+    else:
+        out.print(f"The database has the {verified.size} events of the log's files.")
 
 
 def which(event: str) -> int | str:

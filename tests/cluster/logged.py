@@ -144,6 +144,9 @@ COMMANDS: Mapping[str, Entry] = {
     "audit tail": LOOKS,
     "audit show": LOOKS,
     "audit verify": ("audit.verified",),
+    "audit verify-run": "looks at MLflow, and may be far from the log",
+    "audit verify-model": "looks at MLflow, and may be far from the log",
+    "audit reindex": ("log.reindexed",),
     "audit prove": LOOKS,
     "audit key": LOOKS,
     "audit serve": LOOKS,
@@ -175,8 +178,8 @@ STAGES: Mapping[str, Entry] = {
 # Types that have their schema before what records them is there.
 TO_COME = frozenset(
     {
-        *("audit.verified", "witness.refused", "log.purged", "documents.purged"),
-        *("model.stopped", "model.resumed", "image.erased", "evidence.built"),
+        *("log.purged", "documents.purged"),
+        *("model.stopped", "model.resumed", "image.erased"),
     }
 )
 # What nobody asks for: the watch over trials, and benchmarks.

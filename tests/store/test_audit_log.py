@@ -27,6 +27,7 @@ from tests.store.logs import (
     log_in,
     numbers_in,
     put,
+    sqlite_log,
     until_none_fails,
     waiting,
 )
@@ -445,3 +446,59 @@ def unfinished(five: AuditLog, monkeypatch: pytest.MonkeyPatch) -> Iterator[Audi
 def test_what_was_counted_is_published_by_the_next_one(unfinished: AuditLog) -> None:
     assert Checkpoint.parse(unfinished.checkpoint().text).size == 6
     assert unfinished.verify().size == 6
+
+
+def test_after_an_older_database_was_restored_the_log_goes_on_from_its_files(
+    tmp_path: Path,
+) -> None:
+    home = tmp_path / "home"
+    log = sqlite_log(home, 300)
+    log.rows.engine.dispose()
+    shutil.copyfile(home / "second-look.db", tmp_path / "backup.db")
+    put(log.rows.engine, 300, 301)
+    log.integrate()
+    log.rows.engine.dispose()
+    shutil.copyfile(tmp_path / "backup.db", home / "second-look.db")
+    again = sqlite_log(home)
+    lost = log.files.entries(302)
+    with writing(again.rows.engine) as connection:  # as if it had been in work at that time
+        text = [entry.decode() for entry in lost][300]
+        connection.execute(insert(tables.audit_outbox).values(event=text))
+    put(again.rows.engine, 900)
+    with pytest.raises(BrokenRecord, match="set back"):
+        again.integrate()
+    assert again.reindex().size == 302
+    kept = [entry.event for entry in again.tail(4)]
+    assert [event.id for event in kept[:3]] == ["event300", "event301", "event900"]
+    assert kept[3].type == "log.reindexed"
+    assert kept[3].details == {"entries_before": 300, "found_in_outbox": 1}
+    assert again.failure() == ""
+    assert again.verify().size == 304
+    assert [entry.index for entry in again.find(about("person", "ana"), limit=2)] == [301, 302]
+
+
+def test_a_copy_that_was_changed_is_made_anew(engine: Engine, five: AuditLog) -> None:
+    change(engine, update(tables.audit_log).where(COLUMNS["index"] == 2).values(actor="x"))
+    change(engine, delete(tables.audit_log).where(COLUMNS["index"] == 3))
+    detection(five)
+    five.reindex()
+    assert five.verify().size == 6
+    assert five.get("event3").index == 3
+
+
+def test_files_that_are_damaged_or_not_there_are_no_ground_to_build_on(
+    five: AuditLog, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "log/tile/entries/000.p/5"
+    whole = bundle.read_bytes()
+    bundle.write_bytes(whole.replace(b"happened", b"appeared", 1))
+    with pytest.raises(BrokenRecord, match="Entry 0 was changed"):
+        five.reindex()
+    bundle.write_bytes(whole)
+    assert five.verify().size == 5
+    with pytest.raises(NotFound):
+        sqlite_log(tmp_path / "other").reindex()
+
+
+def about(kind: str, value: str) -> EventQuery:
+    return EventQuery(about=((kind, value),))
