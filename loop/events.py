@@ -138,20 +138,20 @@ class Event:
         try:
             raw = json.loads(data, parse_int=_integer)
             schema = raw["schema"]
-            if schema == 1:
-                return cls(**_common(raw), at=raw["at"], schema=1)
+            if schema == 1 and schema is not True:
+                return cls(**_common(raw, Authentication.UNKNOWN), at=raw["at"], schema=1)
             if schema != SCHEMA_VERSION:
                 raise InvalidInput(f"version {schema!r} is not known here")
             names = ("started", "inputs", "outputs", "decision", "run_id", "fold")
             later = {name: raw[name] for name in names}
-            return cls(**_common(raw), **later, at=raw["ended"])
+            method = Authentication(raw["authenticated_by"])
+            return cls(**_common(raw, method), **later, at=raw["ended"])
         except (ValueError, KeyError, TypeError, InvalidInput) as error:
             raise BrokenRecord(f"Not an audit event: {error}.") from error
 
 
-def _common(raw: Mapping[str, Any]) -> dict[str, Any]:
+def _common(raw: Mapping[str, Any], method: Authentication) -> dict[str, Any]:
     """What every version has."""
-    method = Authentication(raw.get("authenticated_by", Authentication.UNKNOWN))
     names = ("type", "subject", "details", "reason", "cause", "request_id", "id")
     return {name: raw[name] for name in names} | {
         "actor": Actor(raw["actor"], Role(raw["role"]), method),

@@ -81,7 +81,9 @@ def test_a_number_that_looks_like_a_vast_integer_survives_too() -> None:
         EVENT.canonical().replace(b'"ended"', b'"stopped"'),
         EVENT.canonical().replace(b'"schema":2', b'"schema":3'),
         EVENT.canonical().replace(b'"schema":2', b'"schema":"2"'),
+        EVENT.canonical().replace(b'"schema":2', b'"schema":true'),
         EVENT.canonical().replace(b'"unknown"', b'"by word"'),
+        EVENT.canonical().replace(b'"authenticated_by":"unknown",', b""),
     ],
 )
 def test_bytes_that_are_no_event_are_a_broken_record(data: bytes) -> None:
