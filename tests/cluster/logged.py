@@ -144,6 +144,8 @@ COMMANDS: Mapping[str, Entry] = {
     "audit tail": LOOKS,
     "audit show": LOOKS,
     "audit verify": ("audit.verified",),
+    "audit verify-run": ("audit.verified",),
+    "audit verify-model": ("audit.verified",),
     "audit prove": LOOKS,
     "audit key": LOOKS,
     "audit serve": LOOKS,
