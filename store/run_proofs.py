@@ -189,7 +189,9 @@ def _check_tags(what: str, tags: Mapping[str, str], proved: Proved) -> None:
 
 
 def _check_metrics(what: str, run: RunInfo, event: Event) -> None:
-    told: dict[str, Any] = dict(event.details.get("metrics") or {})
+    # MLflow has those of each epoch under the same names, and of the model that was kept as best_….
+    scores = event.details.get("metrics") or {}
+    told: dict[str, Any] = {f"best_{name}": value for name, value in scores.items()}
     for kind in ("mean", "std"):
         values = event.details.get(kind) or {}
         told |= {f"{name}_{kind}": value for name, value in values.items()}

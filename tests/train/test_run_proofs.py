@@ -98,7 +98,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     record.start({"params": {"EPOCHS": 3}, "splits": 2, "labels": "adjudicated"})
     sizes = {"train_images": 4, "val_images": 2}
     folds = [record.start_fold(fold, {"fold": fold}, sizes) for fold in range(2)]
-    tracking.log_metrics(folds[0], METRICS, 3)
+    tracking.log_metrics(folds[0], {f"best_{name}": value for name, value in METRICS.items()}, 3)
     record.end_fold(0, folds[0], {"metrics": METRICS, "epochs": 3, "seconds": 1.5})
     record.end_fold(1, folds[1], {}, failure="It ran out of memory.")
     weights = home / "weights.pt"
@@ -150,7 +150,7 @@ def test_another_key_and_a_witness_that_did_not_sign_are_noticed(
 
 # Table, key, what it is changed to, what it was, and what is said of it.
 CHANGES: dict[str, tuple[str, str, object, object, str]] = {
-    "a metric": ("metrics", "map50", 0.99, 0.75, "metric map50 is 0.99"),
+    "a metric": ("metrics", "best_map50", 0.99, 0.75, "metric best_map50 is 0.99"),
     "a param": ("params", "fold", "9", "0", "params"),
     "the status": ("runs", "", "FAILED", "FINISHED", "MLflow calls it FAILED"),
     "the snapshot": ("tags", "loop.snapshot_sha256", "x", "a" * 64, "loop.snapshot_sha256"),
