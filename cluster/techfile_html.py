@@ -6,12 +6,13 @@ import json
 from collections.abc import Iterator
 from html import escape
 
-from cluster.techfile_sources import SOURCES, anchor, sources
+from cluster.techfile_sources import SOURCES, anchor, short, sources
 from cluster.techfile_style import STYLE
 from cluster.techfile_svg import svg
 from loop.techfile import Cited, Evidence, Gap, Item, Section, Statement, Table, Techfile
 from loop.techfile_words import INTRODUCTION, facts
 
+_LONGEST_WORD = 30
 # What a page from a file may do: show itself.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
@@ -29,12 +30,13 @@ def html(document: Techfile) -> str:
 
 
 def _body(document: Techfile) -> Iterator[str]:
-    yield _contents(document)
-    yield f"<main>\n<h1>{escape(document.title)}</h1>\n"
+    yield f"<header>\n<h1>{escape(document.title)}</h1>\n"
     yield from (f"<p>{escape(line)}</p>\n" for line in INTRODUCTION)
     rows = facts(document)
     pairs = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in rows)
-    yield f'<dl class="facts">{pairs}</dl>\n'
+    yield f'<dl class="facts">{pairs}</dl>\n</header>\n'
+    yield _contents(document)
+    yield "<main>\n"
     for section in document.sections:
         yield from _section(section, 2)
     yield from _gaps(document)
@@ -91,9 +93,13 @@ def _table(table: Table) -> str:
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
     rows = ""
     for place, row in enumerate(table.rows):
-        cells = [escape(cell) for cell in row]
-        cells += [_link(table.evidence[place])] if table.by_row else []
-        rows += "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+        cells = "".join(map(_cell, row))
+        cells += (
+            f"<td>{_link(table.evidence[place], short(table.evidence[place]))}</td>"
+            if table.by_row
+            else ""
+        )
+        rows += f"<tr>{cells}</tr>"
     return (
         f'<p class="caption">{escape(table.caption)}</p>{plot}<div class="scroll" tabindex="0">'
         f'<table aria-label="{escape(table.caption)}"><thead><tr>{head}</tr></thead>'
@@ -101,13 +107,19 @@ def _table(table: Table) -> str:
     )
 
 
+def _cell(text: str) -> str:
+    """Words that are too long for a page, as digests are, may be broken."""
+    long = any(len(word) > _LONGEST_WORD for word in text.split())
+    return f'<td class="long">{escape(text)}</td>' if long else f"<td>{escape(text)}</td>"
+
+
 def _evidence(evidence: tuple[Evidence, ...]) -> str:
-    links = "".join(f"<li>{_link(each)}</li>" for each in evidence)
+    links = "".join(f"<li>{_link(each, each.label)}</li>" for each in evidence)
     return f'<ul class="evidence">{links}</ul>'
 
 
-def _link(evidence: Evidence) -> str:
-    return f'<a href="#{anchor(evidence)}">{escape(evidence.label)}</a>'
+def _link(evidence: Evidence, label: str) -> str:
+    return f'<a href="#{anchor(evidence)}">{escape(label)}</a>'
 
 
 def _gaps(document: Techfile) -> Iterator[str]:
@@ -123,7 +135,7 @@ def _sources(document: Techfile) -> Iterator[str]:
     yield f'<h2 id="sources">Sources</h2>\n<p class="asks">{escape(SOURCES)}</p>\n'
     rows = "".join(
         f'<tr><td>{escape(each.source.value)}</td><td id="{anchor(each)}">'
-        f"{escape(each.label)}</td><td><code>{escape(each.ref)}</code></td></tr>"
+        f'{escape(each.label)}</td><td class="long"><code>{escape(each.ref)}</code></td></tr>'
         for each in sources(document)
     )
     head = "".join(f'<th scope="col">{name}</th>' for name in ("kind", "what", "id or digest"))

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from cluster.techfile_sources import SOURCES, anchor, sources
+from cluster.techfile_sources import SOURCES, anchor, short, sources
 from loop.techfile import Cited, Evidence, Gap, Item, Section, Statement, Table, Techfile
 from loop.techfile_words import INTRODUCTION, facts
 
@@ -58,14 +58,15 @@ def _item(item: Item) -> Iterator[str]:
     if isinstance(item, Statement):
         yield from (plain(item.text), "")
         if item.quoted:
-            yield from (f"> {plain(line)}".rstrip() for line in item.quoted.splitlines())
+            # Two spaces at the end keep the line as it is.
+            yield from (f"> {plain(line)}  " for line in item.quoted.splitlines())
             yield ""
     else:
         yield from (f"**{plain(item.caption)}**", "")
         yield from _table(item)
         if item.by_row:
             return
-    links = ", ".join(_link(each) for each in item.evidence)
+    links = ", ".join(_link(each, each.label) for each in item.evidence)
     yield from (f"Evidence: {links}", "")
 
 
@@ -85,12 +86,14 @@ def _table(table: Table) -> Iterator[str]:
     rows = [[plain(cell) for cell in row] for row in table.rows]
     if table.by_row:
         columns.append("evidence")
-        rows = [[*row, _link(each)] for row, each in zip(rows, table.evidence, strict=True)]
+        rows = [
+            [*row, _link(each, short(each))] for row, each in zip(rows, table.evidence, strict=True)
+        ]
     yield from _rows(columns, rows)
 
 
-def _link(evidence: Evidence) -> str:
-    return f"[{plain(evidence.label)}](#{anchor(evidence)})"
+def _link(evidence: Evidence, label: str) -> str:
+    return f"[{plain(label)}](#{anchor(evidence)})"
 
 
 def _appendix(document: Techfile) -> Iterator[str]:

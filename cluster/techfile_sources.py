@@ -18,6 +18,11 @@ def anchor(evidence: Evidence) -> str:
     return f"{evidence.source.value}-{_NO_ANCHOR.sub('-', evidence.ref)}"
 
 
+def short(evidence: Evidence) -> str:
+    """Its label in a row that says the rest already."""
+    return f"event {evidence.ref}" if evidence.source is Source.EVENT else evidence.label
+
+
 def sources(document: Techfile) -> list[Evidence]:
     """All but events, each once, in the order of their kinds."""
     found: dict[str, Evidence] = {}

@@ -13,9 +13,10 @@ body { margin: 0; background: var(--page); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
 a { color: var(--accent); text-underline-offset: .15em; }
 code, pre { font-family: ui-monospace, "SF Mono", Menlo, Consolas, monospace; font-size: .86em; }
-.frame { display: grid; grid-template-columns: 17rem minmax(0, 52rem); gap: 3rem;
-  max-width: 76rem; margin: 0 auto; padding: 2rem 1.5rem 5rem; }
-nav { font-size: .875rem; position: sticky; top: 1rem; align-self: start;
+.frame { display: grid; grid-template-columns: 17rem minmax(0, 52rem); gap: 0 3rem;
+  grid-template-rows: auto 1fr; max-width: 76rem; margin: 0 auto; padding: 2rem 1.5rem 5rem; }
+header { grid-area: 1 / 2; min-width: 0; overflow-wrap: anywhere; }
+nav { grid-area: 1 / 1 / 3 / 1; font-size: .875rem; position: sticky; top: 1rem; align-self: start;
   max-height: calc(100vh - 2rem); overflow-y: auto; }
 nav h2 { font-size: .875rem; margin: 0 0 .5rem; color: var(--soft); border: 0; padding: 0; }
 nav ol { list-style: none; margin: 0; padding: 0; }
@@ -24,7 +25,7 @@ nav li { margin: .15rem 0; }
 nav a { color: var(--ink); text-decoration: none; display: flex; gap: .5rem; }
 nav a:hover { color: var(--accent); text-decoration: underline; }
 nav .gaps { color: var(--gap); margin-left: auto; white-space: nowrap; }
-main { min-width: 0; overflow-wrap: anywhere; }
+main { grid-area: 2 / 2; min-width: 0; overflow-wrap: anywhere; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .75rem; }
 h2 { font-size: 1.4rem; line-height: 1.25; margin: 3rem 0 .25rem; padding-top: 1rem;
   border-top: 1px solid var(--line); }
@@ -52,12 +53,14 @@ th, td { text-align: left; vertical-align: top; padding: .35rem .75rem .35rem 0;
   border-bottom: 1px solid var(--line); }
 td { overflow-wrap: break-word; max-width: 26rem; }
 th { color: var(--soft); font-weight: 500; white-space: nowrap; }
-.plot { width: 100%; max-width: 44rem; height: auto; display: block; margin: .5rem 0; }
+td.long { overflow-wrap: anywhere; min-width: 12rem; }
+.plot { width: 100%; max-width: 32rem; height: auto; display: block; margin: .5rem 0; }
 .plot .grid { stroke: var(--line); } .plot .zero { stroke: var(--soft); stroke-width: 1.5; }
-.plot .tick { fill: var(--soft); font-size: 11px; text-anchor: middle; }
-.plot .label { fill: var(--ink); font-size: 12.5px; text-anchor: end; }
+.plot .tick { fill: var(--soft); font-size: 9px; text-anchor: middle; }
+.plot .label { fill: var(--ink); font-size: 10.5px; paint-order: stroke; stroke: var(--page);
+  stroke-width: 3px; }
 .plot .range { fill: var(--bar); } .plot .point { fill: var(--dot); }
-.plot .middle { stroke: var(--dot); stroke-width: 2; }
+.plot .middle { stroke: var(--dot); stroke-width: 1.5; }
 .event { padding: .75rem 0; border-bottom: 1px solid var(--line); }
 .event h3 { margin: 0 0 .35rem; font-size: 1rem; }
 .event pre { background: var(--raised); padding: .75rem; border-radius: 6px; margin: .5rem 0 0;
@@ -65,9 +68,8 @@ th { color: var(--soft); font-weight: 500; white-space: nowrap; }
 .event p { margin: .15rem 0; font-size: .875rem; }
 :target { outline: 2px solid var(--accent); outline-offset: 4px; border-radius: 2px; }
 @media (max-width: 900px) {
-  .frame { grid-template-columns: minmax(0, 1fr); gap: 1.5rem; padding: 1.25rem 1rem 3rem; }
-  nav { position: static; max-height: none; border-bottom: 1px solid var(--line);
-    padding-bottom: 1rem; }
+  .frame { display: block; padding: 1.25rem 1rem 3rem; }
+  nav { position: static; max-height: none; margin: 1.5rem 0; }
   nav a { padding: .2rem 0; }
   dl.facts { grid-template-columns: minmax(0, 1fr); gap: 0; }
   dl.facts dd { margin-bottom: .5rem; }
@@ -85,7 +87,9 @@ th { color: var(--soft); font-weight: 500; white-space: nowrap; }
   tr, .gap, .plot, .item > p { break-inside: avoid; }
   .scroll { overflow: visible; }
   .event pre { max-height: none; overflow: visible; font-size: 7.5pt; }
-  td { max-width: none; overflow-wrap: anywhere; }
+  table { font-size: 8.5pt; }
+  td { max-width: none; }
+  td.long { min-width: 0; }
   th { white-space: normal; }
   a { text-decoration: none; }
 }

@@ -6,15 +6,16 @@ from html import escape
 
 from loop.techfile import Mark, Plot
 
-_WIDTH, _ROW, _TOP = 680, 26, 8
-_LABELS, _RIGHT = 190, 24
-_LONGEST_LABEL = 28
+# In units that are pixels on a phone. Labels stand above their lines, so that they find room there.
+_WIDTH, _ROW, _TOP, _SIDE = 360, 36, 4, 14
+_LINE = 25
+_LONGEST_LABEL = 50
 _TICKS = 5
 
 
 def svg(plot: Plot, title: str) -> str:
     """Its colours are the page's, by class."""
-    height = _TOP + _ROW * len(plot.marks) + 24
+    height = _TOP + _ROW * len(plot.marks) + 20
     floor = _TOP + _ROW * len(plot.marks)
     parts = [
         f'<svg class="plot" viewBox="0 0 {_WIDTH} {height}" role="img" '
@@ -24,12 +25,12 @@ def svg(plot: Plot, title: str) -> str:
         value = plot.start + (plot.end - plot.start) * tick / _TICKS
         x = _x(plot, value)
         parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="{_TOP}" y2="{floor}"/>')
-        parts.append(f'<text class="tick" x="{x}" y="{floor + 16}">{value:.2f}</text>')
+        parts.append(f'<text class="tick" x="{x}" y="{floor + 14}">{value:.2f}</text>')
     if plot.start < 0 < plot.end:
         x = _x(plot, 0)
         parts.append(f'<line class="zero" x1="{x}" x2="{x}" y1="{_TOP}" y2="{floor}"/>')
     for row, mark in enumerate(plot.marks):
-        parts += _mark(plot, mark, _TOP + _ROW * row + _ROW // 2)
+        parts += _mark(plot, mark, _TOP + _ROW * row + _LINE)
     return "".join([*parts, "</svg>"])
 
 
@@ -37,7 +38,7 @@ def _mark(plot: Plot, mark: Mark, y: int) -> list[str]:
     label = mark.label
     short = label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"
     parts = [
-        f'<text class="label" x="{_LABELS - 10}" y="{y + 4}">{escape(short)}'
+        f'<text class="label" x="0" y="{y - 11}">{escape(short)}'
         f"<title>{escape(label)}</title></text>"
     ]
     low = plot.start if mark.low is None and mark.high is None else mark.low
@@ -46,16 +47,16 @@ def _mark(plot: Plot, mark: Mark, y: int) -> list[str]:
         left = _x(plot, plot.start if low is None else low)
         right = _x(plot, plot.end if high is None else high)
         parts.append(
-            f'<rect class="range" x="{left}" y="{y - 6}" width="{max(1.0, right - left):.1f}" '
-            f'height="12" rx="2"/>'
+            f'<rect class="range" x="{left}" y="{y - 5}" width="{max(1.0, right - left):.1f}" '
+            f'height="10" rx="2"/>'
         )
-    parts += [f'<circle class="point" cx="{_x(plot, v)}" cy="{y}" r="3.5"/>' for v in mark.points]
+    parts += [f'<circle class="point" cx="{_x(plot, v)}" cy="{y}" r="3"/>' for v in mark.points]
     if mark.middle is not None:
         x = _x(plot, mark.middle)
-        parts.append(f'<line class="middle" x1="{x}" x2="{x}" y1="{y - 9}" y2="{y + 9}"/>')
+        parts.append(f'<line class="middle" x1="{x}" x2="{x}" y1="{y - 8}" y2="{y + 8}"/>')
     return parts
 
 
 def _x(plot: Plot, value: float) -> float:
     share = (value - plot.start) / ((plot.end - plot.start) or 1)
-    return round(_LABELS + (_WIDTH - _LABELS - _RIGHT) * min(1.0, max(0.0, share)), 1)
+    return round(_SIDE + (_WIDTH - 2 * _SIDE) * min(1.0, max(0.0, share)), 1)

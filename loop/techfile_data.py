@@ -6,10 +6,12 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
+from loop.snapshots import Labels
 from loop.techfile import Cited, Gap, Item, Mark, Plot, Section, Statement, Table
 from loop.techfile_labelling import agreement_items, labelling_items
 from loop.techfile_records import DASH, Records, day, events_of, number, snapshot_evidence
 
+_LABELS = {Labels.ADJUDICATED: "adjudicated answers", Labels.FIRST_REVIEWER: "first answers"}
 # What a list of imports is cut to; how many are left out is said.
 _MOST_IMPORTS = 50
 
@@ -50,7 +52,7 @@ def counts_items(records: Records) -> tuple[Item, ...]:
     total = max(1, sum(per_class.values()))
     items: list[Item] = [
         Statement(
-            f"It was trained on the snapshot {snapshot.sha256} of {manifest.labels.value} answers, "
+            f"It was trained on the snapshot {snapshot.sha256} of {_LABELS[manifest.labels]}, "
             f"frozen on {day(snapshot.created_at)} by {snapshot.created_by}: "
             f"{number(counts.get('images'))} images of {number(counts.get('subjects'))} subjects, "
             f"{number(counts.get('gold'))} of them in the gold set, with "
@@ -87,10 +89,10 @@ def provenance_items(records: Records) -> tuple[Item, ...]:
         evidence = snapshot_evidence(records)
         rows = tuple((name or DASH, number(count)) for name, count in shards.sources.items())
         items.append(Table("Images by where they came from", ("source", "images"), rows, evidence))
-        (narrow, wide), (low, high) = shards.widths, shards.heights
         items.append(
             Statement(
-                f"Images are {narrow} to {wide} pixels wide and {low} to {high} high.", evidence
+                f"Images are {_span(shards.widths)} pixels wide and {_span(shards.heights)} high.",
+                evidence,
             )
         )
     return (*items, *_imports(records))
@@ -159,10 +161,15 @@ def _subjects(records: Records) -> Item:
         )
     each = sorted(shards.images_per_subject)
     return Statement(
-        f"A subject has {each[0]} to {each[-1]} images, {statistics.median(each):g} in the middle; "
-        f"there are {len(each)} subjects, by pseudonym.",
+        f"There are {len(each)} subjects, by pseudonym, with {_span((each[0], each[-1]))} images "
+        f"each, {statistics.median(each):g} in the middle.",
         snapshot_evidence(records),
     )
+
+
+def _span(ends: tuple[int, int]) -> str:
+    low, high = ends
+    return number(low) if low == high else f"{number(low)} to {number(high)}"
 
 
 def _imports(records: Records) -> tuple[Item, ...]:

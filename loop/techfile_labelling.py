@@ -31,7 +31,8 @@ def labelling_items(records: Records) -> tuple[Item, ...]:
     total = max(1, sum(shards.answers.values()))
     items.append(
         Table(
-            "First answers that stand, adjudicated ones, and imported ones",
+            "First answers that stand, adjudicated ones, and imported ones (of their events, the "
+            "last before the snapshot are cited)",
             ("answer", "images", "share"),
             tuple(
                 (name.replace("_", " "), number(count), f"{count / total:.1%}")
