@@ -38,6 +38,7 @@ Progress = Callable[[int, int], None]
 _MOST = 1000
 # What stands in the table of changes; how many came before is said.
 _MOST_CHANGES = 300
+_MOST_COUNTED = 100_000
 _CHANGES = ("promotion", "model", "serving", "trial")
 # The newest of each of these is cited as an example.
 _EXAMPLES = (("session.started",), ("session.refused", "account.locked"), ("api_key.created",))
@@ -261,9 +262,16 @@ def _events(
         last = log.find(EventQuery(types=(type,)), limit=1, before=min(frozen, default=None))
         found |= {e.index: e for e in last}
     cited = [Cited(i, e.event, e.leaf_sha256, e.data) for i, e in sorted(found.items())]
-    shown = log.find(EventQuery(types=_CHANGES), limit=_MOST_CHANGES)
-    before = shown[0].index if len(shown) == _MOST_CHANGES else 0
-    return cited, len(log.find(EventQuery(types=_CHANGES), limit=10**6, before=before))
+    return cited, _left_out(log)
+
+
+def _left_out(log: AuditLog) -> int:
+    """How many changes came before those that are shown."""
+    changes = EventQuery(types=_CHANGES)
+    shown = log.find(changes, limit=_MOST_CHANGES)
+    if len(shown) < _MOST_CHANGES:
+        return 0
+    return len(log.find(changes, limit=_MOST_COUNTED, before=shown[0].index))
 
 
 def _log(log: AuditLog) -> Log:

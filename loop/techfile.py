@@ -67,6 +67,10 @@ class Gap:
     what: str
     how: str
 
+    def __post_init__(self) -> None:
+        if not self.what or not self.how:
+            raise InvalidInput(f"A gap needs a name, and a way to mend it: {self.what}")
+
     @property
     def told(self) -> str:
         """To stand behind "Not recorded:"."""

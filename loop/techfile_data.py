@@ -6,12 +6,14 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
+from loop.events import Event
 from loop.snapshots import Labels
 from loop.techfile import Cited, Gap, Item, Mark, Plot, Section, Statement, Table
 from loop.techfile_labelling import agreement_items, labelling_items
 from loop.techfile_records import DASH, Records, day, events_of, number, snapshot_evidence
 
 _LABELS = {Labels.ADJUDICATED: "adjudicated answers", Labels.FIRST_REVIEWER: "first answers"}
+_SEALED = "hmac-sha256:"
 # What a list of imports is cut to; how many are left out is said.
 _MOST_IMPORTS = 50
 
@@ -182,7 +184,7 @@ def _imports(records: Records) -> tuple[Item, ...]:
         rows.append(
             (
                 day(event.at),
-                str(event.subject.get("source", DASH)),
+                _whence(event),
                 str(event.subject.get("format", DASH)),
                 number(said.get("images")),
                 number(said.get("boxes")),
@@ -201,6 +203,12 @@ def _imports(records: Records) -> tuple[Item, ...]:
             by_row=True,
         ),
     )
+
+
+def _whence(event: Event) -> str:
+    """A name that personal data may be in is sealed in newer events, and stands as a commitment."""
+    name = event.subject.get("source") or event.details.get("source") or DASH
+    return "a sealed name" if str(name).startswith(_SEALED) else str(name)
 
 
 def _part(part: Mapping[str, Any], classes: int) -> tuple[str, ...]:

@@ -65,7 +65,15 @@ def decision_items(records: Records) -> tuple[Item, ...]:
         )
         for step in promotion.history
     )
+    overruled = [e for e in events if e.event.details.get("overrules_the_gate") is True]
+    against = [
+        Statement(
+            f"{each.event.actor.pseudonym} decided otherwise than the gate.", (each.evidence,)
+        )
+        for each in overruled
+    ]
     return (
+        *against,
         Statement(
             f"{needed} had to approve this version; it was approved by: {people}.",
             evidence,

@@ -34,11 +34,14 @@ def fold_items(records: Records) -> tuple[Item, ...]:
         ),
         evidence,
     )
-    marks = []
+    marks, missing = [], []
     for place, name in enumerate(SCORES.values()):
-        found = [values[place] for _, values in scored]
-        marks.append(_mark(name, [value for value in found if value is not None]))
-    return (folds, _spread("Spread over the folds", "score", marks, evidence))
+        found = [value for _, values in scored if (value := values[place]) is not None]
+        if found:
+            marks.append(_mark(name, found))
+        else:
+            missing.append(Gap(f"{name} of the folds", "No fold's run in MLflow has it."))
+    return (folds, _spread("Spread over the folds", "score", marks, evidence), *missing)
 
 
 def class_items(records: Records) -> tuple[Item, ...]:

@@ -229,6 +229,7 @@ def describe(
     operator: Annotated[
         Path | None, typer.Option(help="The techfile.yaml that names creator and licence.")
     ] = None,
+    json: JsonOption = False,
 ) -> None:
     """Describe a snapshot in Croissant (JSON-LD), which tools for data sets read."""
     settings = settings_to_read(context)
@@ -246,7 +247,10 @@ def describe(
             opened.write(dumps(described, indent=2, ensure_ascii=False) + "\n")
     except FileExistsError:
         raise Conflict(f"{file} is there already.", hint="Name a new file.") from None
-    out.print(f"Snapshot {records[-1].sha256[:12]} is described in {file}.", highlight=False)
+    if json:
+        print_json({"file": str(file), "snapshot_sha256": records[-1].sha256})
+    else:
+        out.print(f"Snapshot {records[-1].sha256[:12]} is described in {file}.", highlight=False)
 
 
 def _post(url: str, path: Path, headers: dict[str, str]) -> dict[str, Any]:
