@@ -79,7 +79,7 @@ def counts_items(records: Records) -> tuple[Item, ...]:
 def provenance_items(records: Records) -> tuple[Item, ...]:
     shards = records.shards
     items: list[Item] = []
-    if shards is None:
+    if shards is None and records.snapshot is not None:
         items.append(
             Gap(
                 "where the snapshot's images came from",
@@ -87,7 +87,7 @@ def provenance_items(records: Records) -> tuple[Item, ...]:
                 "checkout), or name it with --workspace.",
             )
         )
-    else:
+    elif shards is not None:
         evidence = snapshot_evidence(records)
         rows = tuple((name or DASH, number(count)) for name, count in shards.sources.items())
         items.append(Table("Images by where they came from", ("source", "images"), rows, evidence))

@@ -21,7 +21,7 @@ def development(records: Records) -> tuple[Section, ...]:
             "Methods and steps",
             "The methods and steps of its development, with the use of pre-trained systems and "
             "tools of third parties.",
-            training_items(records),
+            (*operator.of_point("2(a)"), *training_items(records)),
         ),
         Section(
             "2(b)",
@@ -35,7 +35,7 @@ def development(records: Records) -> tuple[Section, ...]:
             "Architecture and resources",
             "How software components build on each other, and the computational resources used to "
             "develop, train, test and validate it.",
-            (_architecture(records), *_resources(records)),
+            (_architecture(records), *_resources(records), *operator.of_point("2(c)")),
         ),
     )
 
@@ -50,7 +50,7 @@ def training_items(records: Records) -> tuple[Item, ...]:
             Gap(
                 "how the weights were trained",
                 "They were registered from outside; whoever trained them writes it in "
-                "techfile.yaml, field design_choices.",
+                "techfile.yaml, field pretrained.",
             ),
         )
     evidence = (run.evidence, *_run_events(records, ".started"))
@@ -171,13 +171,6 @@ def _resources(records: Records) -> tuple[Item, ...]:
         )
     else:
         items.append(Gap("the resources of the training", "There are no runs of folds in MLflow."))
-    items.append(
-        Gap(
-            "the kind of processors and GPUs that it was trained on",
-            "Runs hold how much of them was used, not their names; the operator writes it in "
-            "techfile.yaml, field design_choices.",
-        )
-    )
     return tuple(items)
 
 

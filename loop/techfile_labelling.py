@@ -19,6 +19,8 @@ def labelling_items(records: Records) -> tuple[Item, ...]:
         )
     ]
     shards = records.shards
+    if records.snapshot is None:
+        return tuple(items)
     if shards is None:
         items.append(
             Gap(

@@ -60,6 +60,12 @@ FIELDS = (
         "1(h)",
     ),
     Field(
+        "pretrained",
+        "Pre-trained systems and tools",
+        "which pre-trained systems it rests on, and how they were trained and changed",
+        "2(a)",
+    ),
+    Field(
         "design_choices",
         "Design choices",
         "the key design choices with their rationale, assumptions and trade-offs",
@@ -70,6 +76,12 @@ FIELDS = (
         "People and groups",
         "on which persons or groups of persons it is to be used",
         "2(b)",
+    ),
+    Field(
+        "training_hardware",
+        "Hardware of the training",
+        "on which kind of processors and GPUs it was trained",
+        "2(c)",
     ),
     Field(
         "data_selection",
