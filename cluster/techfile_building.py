@@ -15,7 +15,7 @@ from cluster.techfile_html import html
 from cluster.techfile_markdown import card, markdown
 from loop.croissant import croissant
 from loop.errors import Conflict
-from loop.events import Actor, Event
+from loop.events import Actor, Event, now
 from loop.model_card import INTRODUCTION, write_card
 from loop.predictions import ModelRef
 from loop.techfile import Cited, Gap, Section, Techfile
@@ -58,6 +58,7 @@ def build(
     Raises `NotFound` for no such version, `Conflict` if ``out`` holds something, `InvalidInput` for
     a ``techfile.yaml`` that is none. If the event cannot be recorded there is no folder.
     """
+    began = now()
     ref = resolve(settings, open_model_registry(settings), which)
     found = operator_file or find_operator_file([*workspaces, settings.home])
     records = gather(settings, ref, read_operator(found), workspaces, step)
@@ -71,7 +72,7 @@ def build(
         files = _write(partial, records, document, shown)
         cited = {each.index: each for each in (*document.events, *shown.events)}
         _prove(open_audit_log(settings), partial, list(cited.values()), step)
-        _record(settings, actor, ref, files)
+        _record(settings, actor, document, files, began)
         if folder.exists():  # an empty one, which was looked into above
             folder.rmdir()
         shutil.move(partial, folder)
@@ -112,10 +113,20 @@ def _prove(log: AuditLog, folder: Path, cited: list[Cited], step: Progress) -> N
         (evidence / "log.vkey").write_text(f"{key}\n", encoding="utf-8")
 
 
-def _record(settings: Settings, actor: Actor, ref: ModelRef, files: dict[str, str]) -> None:
+def _record(
+    settings: Settings, actor: Actor, document: Techfile, files: dict[str, str], began: str
+) -> None:
+    statements = [item for s in document.walk() for item in s.items if not isinstance(item, Gap)]
+    event = Event(
+        type="evidence.built",
+        actor=actor,
+        subject={"kind": "techfile", "model": document.model.as_dict()},
+        details={"gaps": len(document.gaps()), "statements": len(statements)},
+        outputs=files,
+        started=began,
+    )
     with open_units_of_work(settings)() as uow:
-        details = {"kind": "techfile", "files": files}
-        uow.record(Event("evidence.built", actor, {"model": ref.as_dict()}, details))
+        uow.record(event)
         uow.commit()
 
 

@@ -41,7 +41,12 @@ _MOST_CHANGES = 300
 _MOST_COUNTED = 100_000
 _CHANGES = ("promotion", "model", "serving", "trial")
 # The newest of each of these is cited as an example.
-_EXAMPLES = (("session.started",), ("session.refused", "account.locked"), ("api_key.created",))
+_EXAMPLES = (
+    ("session.started",),
+    ("session.refused", "account.locked"),
+    ("api_key.created",),
+    ("audit.verified",),
+)
 _ANSWERS = ("correction.submitted", "second_review.submitted", "annotation.imported")
 _PACKAGES = (
     "second-look", "dvc", "gradio", "mlflow", "numpy", "onnxruntime", "openvino", "pyarrow", "ray",
@@ -56,6 +61,7 @@ _SETTINGS = (
     "min_confidence", "nms_iou", "max_image_bytes", "max_image_pixels", "agreement_ciou",
     "high_confidence", "approvers", "host", "api_open_on_loopback", "password_sign_in",
     "oidc_issuer", "sign_in_attempts", "lockout_minutes", "session_idle_hours", "session_days",
+    "audit_witnesses",
 )  # fmt: skip
 
 
@@ -301,4 +307,6 @@ def _drift(settings: Settings, registry: ModelRegistry, ref: ModelRef) -> tuple[
 def _told(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from loop.techfile import Evidence, Gap, Item, Section, Source, Statement, Table
-from loop.techfile_records import Records, events_of, number
+from loop.techfile_records import Records, day, events_of, number
 
 _SIGN_IN = (
     "SECONDLOOK_PASSWORD_SIGN_IN",
@@ -14,6 +14,7 @@ _SIGN_IN = (
     "SECONDLOOK_SESSION_DAYS",
     "SECONDLOOK_HOST",
     "SECONDLOOK_API_OPEN_ON_LOOPBACK",
+    "SECONDLOOK_AUDIT_WITNESSES",
 )
 
 
@@ -26,7 +27,7 @@ def security(records: Records) -> Section:
             _signature(records),
             *_sign_in(records),
             _keys(records),
-            _log(records),
+            *_log(records),
             Statement(
                 "Uploads are read from an allow-list of image types, with limits on bytes and "
                 "pixels, and written anew. A model's files are copied and their digests checked "
@@ -75,7 +76,12 @@ def _sign_in(records: Records) -> tuple[Item, ...]:
             "event.",
             (*records.software_evidence, *events_of([*sessions, *refused])),
         ),
-        Table("Settings of the doors", ("setting", "value"), rows, evidence),
+        Table(
+            "Settings of sign-in, network and witnesses of the log",
+            ("setting", "value"),
+            rows,
+            evidence,
+        ),
     )
 
 
@@ -91,14 +97,27 @@ def _keys(records: Records) -> Item:
     )
 
 
-def _log(records: Records) -> Item:
+def _log(records: Records) -> tuple[Item, ...]:
     log = records.log
     if log is None or not records.events:
-        return Gap("an audit log", "It has no entry yet: whatever changes state adds one.")
-    return Statement(
+        return (Gap("an audit log", "It has no entry yet: whatever changes state adds one."),)
+    there = Statement(
         f"Every change of state is an event in a transparency log (RFC 6962 Merkle tree, C2SP "
         f"tlog-tiles), {log.origin}, which had {number(log.size)} entries under the root "
         f"{log.root} when this was made. Each event that is cited here lies in evidence/ with a "
         "proof that it is in that log.",
         (records.events[-1].evidence,),
+    )
+    return (there, _verified(records))
+
+
+def _verified(records: Records) -> Item:
+    found = records.of_types("audit.verified")
+    if not found:
+        return Gap("that anyone verified the audit log", "secondlook audit verify does.")
+    last = found[-1]
+    return Statement(
+        f"The log was last verified on {day(last.event.at)} by {last.event.actor.pseudonym}, with "
+        f"the outcome: {last.event.outcome.value}.",
+        (last.evidence,),
     )

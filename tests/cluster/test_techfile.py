@@ -19,7 +19,6 @@ from loop.checkpoints import Proof
 from loop.classes import ClassList
 from loop.errors import Conflict, LoopError, NotFound, Unavailable
 from loop.events import Actor, Role
-from loop.predictions import ModelRef
 from loop.signed_notes import VerifierKey
 from loop.snapshots import Labels
 from store.audit_log import open_audit_log
@@ -96,7 +95,8 @@ def test_all_papers_are_there_and_on_record_with_their_digests(
     assert last.event.type == "evidence.built"
     assert last.event.actor == ENGINEER
     assert last.event.subject["model"] == found.model.as_dict()
-    assert last.event.details["files"] == found.files
+    assert last.event.outputs == found.files
+    assert last.event.details["gaps"] == len(found.gaps)
 
 
 def test_each_event_that_is_cited_comes_with_a_proof(home: Settings, tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_papers_are_never_written_over(home: Settings, tmp_path: Path) -> None:
 def test_without_its_event_there_are_no_papers(
     home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(settings: Settings, actor: Actor, ref: ModelRef, files: dict[str, str]) -> None:
+    def refuse(*arguments: object) -> None:
         raise Unavailable("The audit log cannot be written.")
 
     monkeypatch.setattr(techfile_building, "_record", refuse)

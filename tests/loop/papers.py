@@ -190,6 +190,7 @@ def events(snapshot: str, run_id: str, classes: ClassList) -> list[Cited]:
         ("impact.measured", model, {"fixed": 3}),
         ("session.started", {"person": "p"}, {}),
         ("api_key.created", {"key_id": "k"}, {}),
+        ("audit.verified", {}, {}),
     ]
     return [entry(index, *each) for index, each in enumerate(made)]
 

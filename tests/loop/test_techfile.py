@@ -68,6 +68,7 @@ def test_what_is_not_on_record_is_a_gap_that_says_who_can_mend_it() -> None:
             "2(g)",
         ),
         ({"log": None}, "an audit log", "2(h)"),
+        ({"events": full().events[:-1]}, "that anyone verified the audit log", "2(h)"),
         ({"drift": ""}, "a reference that drift is measured against", "9"),
         ({"events": []}, "any change of the system", "6"),
         (
