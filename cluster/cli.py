@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.commands import audit, data, gold, models, run, training, users
+from cluster.commands import audit, data, gold, models, run, techfile, training, users
 from cluster.console import err, print_error
 from cluster.context import CommandLine
 from loop.errors import LoopError
@@ -42,6 +42,7 @@ gold.add_to(app)
 training.add_to(app)
 models.add_to(app)
 audit.add_to(app)
+techfile.add_to(app)
 users.add_to(app)
 
 

@@ -37,6 +37,7 @@ __all__ = [
     "Sample",
     "Snapshot",
     "SnapshotEntry",
+    "latest_rows",
     "open_snapshot",
     "read_manifest",
     "write_snapshot",
@@ -138,7 +139,7 @@ class Snapshot:
         self.manifest = manifest
         self.sha256 = manifest.sha256
         self.classes = ClassList(manifest.classes)
-        rows = _latest(read_annotations(folder, shard) for shard in manifest.annotation_shards)
+        rows = latest_rows(read_annotations(folder, shard) for shard in manifest.annotation_shards)
         self.samples: list[Sample] = [sample_of(rows[image_id]) for image_id in sorted(rows)]
         self._places = _places(folder, manifest.image_shards)
         for sample in self.samples:
@@ -223,10 +224,10 @@ def _annotations_to_keep(
         if all(row["version"] <= versions.get(row["image_id"], 0) for row in rows):
             kept.append(shard)
             tables.append(rows)
-    return kept, _latest(tables)
+    return kept, latest_rows(tables)
 
 
-def _latest(tables: Iterable[Iterable[Row]]) -> dict[str, Row]:
+def latest_rows(tables: Iterable[Iterable[Row]]) -> dict[str, Row]:
     """The row with the highest version of each image; of equal ones that of the later shard."""
     latest: dict[str, Row] = {}
     for table in tables:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,9 @@ from cluster.context import JsonOption, engineer, settings_of, settings_to_read
 from cluster.exporting import export_dataset
 from cluster.importing import ImportAs, ImportReport, import_dataset
 from cluster.running import find_running
-from loop.errors import InvalidInput, Unavailable
+from cluster.techfile_gathering import find_operator_file, read_operator
+from loop.croissant import croissant
+from loop.errors import Conflict, InvalidInput, NotFound, Unavailable
 from loop.snapshots import Labels, SnapshotRecord
 from store.formats import Format
 from store.own_key import api_headers
@@ -212,6 +215,42 @@ def diff(
         ["", "before", "after"],
         [*rows, ("new shards", "", len(shards))],
     )
+
+
+@snapshots.command("croissant")
+def describe(
+    context: typer.Context,
+    digest: Annotated[
+        str, typer.Argument(metavar="[ID]", help="Its SHA-256, or the beginning. Default: newest.")
+    ] = "",
+    file: Annotated[
+        Path | None, typer.Option("--out", help="A new file. Default: standard output.")
+    ] = None,
+    operator: Annotated[
+        Path | None, typer.Option(help="The techfile.yaml that names creator and licence.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Describe a snapshot in Croissant (JSON-LD), which tools for data sets read."""
+    settings = settings_to_read(context)
+    with open_units_of_work(settings)() as uow:
+        records = uow.snapshots.list() if not digest else [uow.snapshots.get(digest)]
+    if not records:
+        raise NotFound("There is no snapshot yet.", hint="secondlook snapshot create")
+    said = read_operator(operator or find_operator_file([Path.cwd(), settings.home]))
+    described = croissant(records[-1], said.answers)
+    if file is None:
+        print_json(described)
+        return
+    try:
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write(dumps(described, indent=2, ensure_ascii=False) + "\n")
+    except FileExistsError:
+        raise Conflict(f"{file} is there already.", hint="Name a new file.") from None
+    if json:
+        print_json({"file": str(file), "snapshot_sha256": records[-1].sha256})
+    else:
+        out.print(f"Snapshot {records[-1].sha256[:12]} is described in {file}.", highlight=False)
 
 
 def _post(url: str, path: Path, headers: dict[str, str]) -> dict[str, Any]:

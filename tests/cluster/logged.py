@@ -117,6 +117,7 @@ COMMANDS: Mapping[str, Entry] = {
     "snapshot list": LOOKS,
     "snapshot show": LOOKS,
     "snapshot diff": LOOKS,
+    "snapshot croissant": LOOKS,
     "gold list": LOOKS,
     "gold show": LOOKS,
     "gold add": ("gold.grown",),
@@ -152,6 +153,9 @@ COMMANDS: Mapping[str, Entry] = {
     "audit serve": LOOKS,
     "audit export": ("evidence.built",),
     "audit witness": ("witness.refused",),
+    # The file that it writes is the operator's own, and none of this system's state.
+    "techfile init": LOOKS,
+    "techfile build": ("evidence.built",),
     "users add": ("account.created", "account.password_set", "invitation.created"),
     "users list": LOOKS,
     "users disable": ("account.disabled",),
