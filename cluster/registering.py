@@ -17,6 +17,7 @@ from loop.events import Actor, Event, Outcome, now
 from loop.ports import UnitsOfWork
 from loop.predictions import ModelRef
 from loop.promoting import CHAMPION, Swap, record_model
+from loop.stopping import refuse_while_stopped
 from store.model_files import SignatureNote
 from store.model_registry import ModelRegistry
 from store.run_proofs import ProveVersion
@@ -38,7 +39,8 @@ def register(
 
     They are exported to ``exports`` as well; one that sees other boxes is left out, and the version
     and its event say why. ``prove`` gives the version the proof of that event. Once there is a
-    champion, the next one comes through approval: raises `Conflict`.
+    champion, the next one comes through approval: raises `Conflict`. `Stopped`: there is none to be
+    put into service while the stop switch is on.
     """
     if not weights.is_file():
         raise NotFound(f"There is no file {weights}.", hint="Give the path of a .pt file.")
@@ -52,6 +54,8 @@ def register(
     classes = load_classes(weights, config_dir)
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     with units() as uow:
+        if alias == CHAMPION:
+            refuse_while_stopped(uow)
         known = uow.classes.find()
         if known is not None and known != classes:
             raise Conflict(

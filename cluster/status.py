@@ -8,6 +8,7 @@ from cluster.drift import told_drift
 from cluster.running import find_running
 from loop.cases import CaseState
 from loop.promotions import last_release
+from loop.stopping import standing_stop, told
 from serve.release import what_serves
 from store.audit_log import open_audit_log
 from store.model_registry import open_model_registry
@@ -23,6 +24,7 @@ def read_status(settings: Settings) -> dict[str, Any]:
     champion = open_model_registry(settings).find_alias("champion")
     with open_units_of_work(settings)() as uow:
         counts = uow.cases.counts()
+        stop = standing_stop(uow)
         release = last_release(uow.promotions.list())
         found: dict[str, Any] = {
             "running": up,
@@ -34,6 +36,7 @@ def read_status(settings: Settings) -> dict[str, Any]:
             "serving": what_serves(running.api_url, api_headers(settings))
             if running and up
             else None,
+            "stopped": told(stop) if stop else None,
             "last_release": release.line if release else None,
             "images": uow.images.count(),
             "gold_images": len(uow.images.gold()),

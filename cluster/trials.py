@@ -58,7 +58,8 @@ class RunningTrials:
                 "Another version is being taken into service, or was not put back.",
                 hint="Try it again once secondlook status says that the champion serves.",
             )
-        order = ask_for(self._settings, ordered, plan)
+        # To end a trial puts no model into service.
+        order = ask_for(self._settings, ordered, plan, while_stopped=plan is None)
         wait_until_tried(
             self._api_url,
             order,

@@ -81,6 +81,7 @@ class _Parts:
         self._stop = stop
         self._children: list[Child] = []
         self._champion: ModelRef | None = None
+        self._stopped = False
         self._mlflow_url = settings.tracking
 
     def start(self) -> None:
@@ -107,6 +108,7 @@ class _Parts:
             trial = uow.trials.find_open()
         plan = trial.plan if trial else None
         order = deploy(settings, ray.dashboard_url, self._champion, plan)
+        self._stopped = order.stop is not None
         self._note(ray)
         headers = api_headers(settings)
         wait_until_served(settings.api_url, order, _START_SECONDS, headers)
@@ -128,6 +130,8 @@ class _Parts:
     def links(self) -> str:
         model = self._champion
         serving = f"detector version {model.version}" if model else "no model yet"
+        if self._stopped:
+            serving = "stopped, until: secondlook models resume"
         lines = [
             "",
             f"  Reviewers' app   {self._settings.app_url}",

@@ -21,6 +21,7 @@ class Permission(StrEnum):
     IMPORT = "import"  # bring in data sets, as truth or to be reviewed
     SEE_PROGRESS = "see_progress"
     TRAIN = "train"
+    STOP = "stop"  # take the model out of service, and put it back
     DECIDE = "decide"  # approve, refuse, promote and roll back models
     SEE_MODELS = "see_models"
     AUDIT = "audit"
@@ -47,12 +48,13 @@ _GRANTS: dict[Role, frozenset[Permission]] = {
             Permission.IMPORT,
             Permission.SEE_PROGRESS,
             Permission.TRAIN,
+            Permission.STOP,
             Permission.DECIDE,
             Permission.SEE_MODELS,
         }
     ),
     Role.AUDITOR: frozenset({Permission.SEE_PROGRESS, Permission.SEE_MODELS, Permission.AUDIT}),
-    Role.ADMIN: frozenset({Permission.SEE_PROGRESS, Permission.MANAGE_PEOPLE}),
+    Role.ADMIN: frozenset({Permission.SEE_PROGRESS, Permission.STOP, Permission.MANAGE_PEOPLE}),
     Role.SYSTEM: frozenset({Permission.SUBMIT_IMAGES, Permission.IMPORT}),
 }
 

@@ -20,6 +20,7 @@
     ├── NotAllowed              the actor's role does not permit it (HTTP 403)
     ├── RateLimited             more requests than the API key is good for (HTTP 429)
     ├── NoModel                 no model is in service yet (HTTP 503)
+    ├── Stopped                 a person took the model out of service (HTTP 503)
     ├── Unavailable             a part that is needed does not answer (HTTP 503)
     ├── NotEnoughData           too few images, subjects or examples to go on
     ├── TrainingFailed          a fold or a training run ended without a usable model
@@ -150,6 +151,14 @@ class RateLimited(LoopError):
 class NoModel(LoopError):
     code = "no_model"
     http_status = 503
+
+
+class Stopped(LoopError):
+    """Whoever raises it says how it is lifted. It lasts until a person does so."""
+
+    code = "stopped"
+    http_status = 503
+    retry_after_seconds = 60.0
 
 
 class Unavailable(LoopError):

@@ -14,6 +14,7 @@ from loop.events import Actor, Event, Outcome, now
 from loop.ports import Aliases, UnitsOfWork
 from loop.predictions import ModelRef
 from loop.promotions import ROLLED_BACK, Promotion, PromotionState, Verdict
+from loop.stopping import refuse_while_stopped
 
 CHAMPION, CANDIDATE, PREVIOUS = "champion", "candidate", "previous"
 
@@ -70,7 +71,8 @@ def promote(
     aliases. If either fails, the old champion serves on and keeps its alias, and the release is
     FAILED, with the reason in the promotion's history, its event and the version's tags.
 
-    Raises `Conflict` unless it is approved, and was compared with the champion of this moment.
+    Raises `Conflict` unless it is approved, and was compared with the champion of this moment;
+    `Stopped` while the stop switch is on.
     """
     require(actor, Permission.DECIDE)
     with units() as uow:
@@ -82,6 +84,7 @@ def promote(
                 if promotion.state is PromotionState.PROPOSED
                 else "secondlook models list shows where each one stands.",
             )
+        refuse_while_stopped(uow)
         before = registry.find_alias(CHAMPION)
         _check_compared(promotion, ref, before)
         end_for_release(uow, actor, ref)
@@ -112,7 +115,7 @@ def roll_back(
     swap: Swap | None,
 ) -> ModelRef:
     """Put the previous champion back into service. Raises `NotAllowed`, `NotFound` if there was
-    none."""
+    none, `Stopped` while the stop switch is on."""
     require(actor, Permission.DECIDE)
     if not reason.strip():
         raise InvalidInput("A roll-back needs a reason.", hint='Add --reason "…".')
@@ -124,6 +127,7 @@ def roll_back(
         )
     details: dict[str, Any] = {"from": champion.as_dict() if champion else None}
     with units() as uow:
+        refuse_while_stopped(uow)
         end_for_release(uow, actor, previous)
         started = "model.rollback_started"
         uow.record(_model_event(started, actor, previous, details, reason, Outcome.INTENDED))

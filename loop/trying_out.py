@@ -12,6 +12,7 @@ from loop.events import Actor, Outcome, new_id, now
 from loop.ports import Aliases, UnitsOfWork
 from loop.predictions import ModelRef
 from loop.promoting import CHAMPION
+from loop.stopping import refuse_while_stopped
 from loop.trial_counts import TrialCounts
 from loop.trials import Trial, TrialKind, TrialPlan, TrialState
 
@@ -48,7 +49,8 @@ def start_trial(
     """Try ``candidate`` beside the champion. No alias moves, and nothing of the gold set is used.
 
     If a replica does not take it, the champion answers as before and the trial is FAILED. Raises
-    `NotAllowed`, `InvalidInput`, and `Conflict` while there is another trial.
+    `NotAllowed`, `InvalidInput`, `Conflict` while there is another trial, and `Stopped` while the
+    stop switch is on.
     """
     require(actor, Permission.DECIDE)
     champion = _champion(registry.find_alias(CHAMPION), candidate)
@@ -65,6 +67,7 @@ def start_trial(
     )
     with units() as uow:
         uow.lock()
+        refuse_while_stopped(uow)
         other = uow.trials.find_open()
         if other is not None:
             raise Conflict(

@@ -27,7 +27,7 @@ from serve.metrics import CONTENT_TYPE
 from serve.middleware import RequestMiddleware
 from serve.model_slot import no_model
 from serve.request_log import note
-from serve.service import Detected, DetectionService
+from serve.service import Detected, DetectionService, out_of_service
 from serve.uploads import Upload, read_upload
 from store.image_codec import DecodedImage, Limits, SanitisedImage, decode, sanitise
 
@@ -190,8 +190,10 @@ class _Routes:
         return schemas.Health(status="ok")
 
     async def readyz(self) -> schemas.Health:
-        """This replica has a model, and that has detected."""
+        """This replica has a model that has detected, and the stop switch is off."""
         status = self._service.own_status()
+        if status.stopped is not None:
+            raise out_of_service(status.stopped)
         if status.model is None:
             raise no_model(status)
         return schemas.Health(status="ready")

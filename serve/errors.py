@@ -39,7 +39,7 @@ _MEANING = {
     429: "more than the API key is good for, or than there is room for (`rate_limited`, `busy`): "
     "come again after Retry-After seconds",
     500: "our failure; the log of the API has more under the request's id (`internal`)",
-    503: "no model is in service (`no_model`, `unavailable`)",
+    503: "no model is in service (`no_model`, `stopped`, `unavailable`)",
     504: "the image took too long (`timeout`)",
 }
 _ROUTES = "POST /v1/detect, POST /v1/images, GET /v1/model; all are described at /docs."

@@ -24,6 +24,8 @@ from store.settings import Settings
 from store.unit_of_work import open_units_of_work
 
 APP_NAME = "second-look"
+# What `what_serves` says while the stop switch is on.
+STOPPED = "nothing: stopped"
 _IMPORT_PATH = "serve.app:build"
 _APPLICATIONS = "/api/serve/applications/"
 _CALL_SECONDS = 30.0
@@ -51,18 +53,24 @@ def deploy(
     Returns when the replicas run; `wait_until_served` waits for the model. The host and port of
     a Serve that runs already stay as they are. Raises `Unavailable`.
     """
-    order = ask_for(settings, model, trial)  # first: a replica that starts finds it
+    # First: a replica that starts finds it. What was stopped stays so.
+    order = ask_for(settings, model, trial, while_stopped=True)
     _apply(dashboard_url, _document(settings))
     return order
 
 
 def ask_for(
-    settings: Settings, model: ModelRef | None, trial: TrialPlan | None = None
+    settings: Settings,
+    model: ModelRef | None,
+    trial: TrialPlan | None = None,
+    *,
+    while_stopped: bool = False,
 ) -> ServingOrder:
     """Order that ``model`` is served, and the candidate of ``trial`` tried beside it. Replicas swap
-    while they serve: none restarts, and no request fails."""
-    actor = settings.acting(Role.SYSTEM)
-    return give_order(open_units_of_work(settings), model, trial, actor)
+    while they serve: none restarts, and no request fails. ``while_stopped``, and what it raises:
+    see `give_order`."""
+    actor, units = settings.acting(Role.SYSTEM), open_units_of_work(settings)
+    return give_order(units, model, trial, actor, while_stopped=while_stopped)
 
 
 def require_deployed(dashboard_url: str) -> None:
@@ -88,9 +96,9 @@ def wait_until_tried(
         if status is None or status["order"] != order.id:
             continue
         told = status["trial"]
-        if told is None and order.trial is None:
+        if told is None and order.tried is None:
             return
-        if told and order.trial and told["id"] == order.trial.id:
+        if told and order.tried and told["id"] == order.tried.id:
             if told["error"]:
                 raise Unavailable(
                     f"The candidate cannot be tried: {told['error']}",
@@ -119,7 +127,7 @@ def wait_until_served(
     Raises `Unavailable` with the replica's own reason when one could not load the model, or when
     ``timeout`` seconds have passed; `Conflict` when the order does not count any more.
     """
-    wanted = order.model.as_dict() if order.model else None
+    wanted = order.served.as_dict() if order.served else None
     seen = "The API did not answer."
     for status in _states(api_url, timeout, headers):
         if status is not None and status["order"] == order.id:
@@ -171,6 +179,8 @@ def what_serves(api_url: str, headers: dict[str, str] | None = None) -> str:
         return error.message
     if state is None:
         return "the API does not say"
+    if state.get("stopped"):
+        return STOPPED
     serves = f"version {state['model']['version']}" if state["model"] else "no model"
     if state["wanted"] == state["model"] or not state["wanted"]:
         return serves

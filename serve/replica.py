@@ -13,12 +13,18 @@ from prometheus_client.metrics_core import Metric
 
 from detector.jobs import Answer, Source
 from loop.errors import Unavailable
-from loop.serving_orders import ServingOrder
+from loop.serving_orders import ServingOrder, Stop
 from loop.trials import TrialPlan
 from serve.admission import Admission, Busy
 from serve.metrics import Metrics, exposition
 from serve.model_slot import ModelSlot
-from serve.service import Detected, ServiceStatus, TrialCountsById, furthest_behind
+from serve.service import (
+    Detected,
+    ServiceStatus,
+    TrialCountsById,
+    furthest_behind,
+    out_of_service,
+)
 from serve.trial_place import TrialPlace
 
 # Room for 32 clients that each send one image after the other, besides what is worked on.
@@ -69,6 +75,7 @@ class Replica:
         self._room = room
         self._stuck_seconds = stuck_seconds
         self._order = ""
+        self._stop: Stop | None = None
         self._admission = Admission(self._limit())
         self._trial = TrialPlace(
             candidates,
@@ -77,6 +84,7 @@ class Replica:
         )
 
     def check_room(self) -> None:
+        self._check_stop()
         with self._counted_rejections():
             self._admission.limit = self._limit()
             self._admission.check()
@@ -89,8 +97,9 @@ class Replica:
 
     def follow(self, order: ServingOrder) -> None:
         """Begin to serve and to try what is ordered, and return at once."""
-        self._slot.ask_for(order.model)
-        self.try_out(order.trial)
+        self._stop = order.stop  # first: no answer goes out from here on
+        self._slot.ask_for(order.served)
+        self.try_out(order.tried)
         self._order = order.id  # last: whoever reads it finds what it asks for begun
 
     def try_out(self, plan: TrialPlan | None) -> None:
@@ -101,9 +110,13 @@ class Replica:
         self._trial.settle(timeout)
 
     async def detect(self, source: Source, upload: bytes = b"") -> Detected:
+        self._check_stop()
         if self._trial.running:
-            return await self._trial.detect(self._slot, self._ask, source, upload)
-        return await self._ask(self._slot, source)
+            detected = await self._trial.detect(self._slot, self._ask, source, upload)
+        else:
+            detected = await self._ask(self._slot, source)
+        self._check_stop()  # what was in the model already does not go out either
+        return detected
 
     async def _ask(
         self,
@@ -128,7 +141,10 @@ class Replica:
 
     def own_status(self) -> ServiceStatus:
         order = self._order  # first: see `follow`
-        return replace(self._slot.status(), trial=self._trial.status(), order=order)
+        stop, trial = self._stop, self._trial.status()
+        if stop is not None:
+            return ServiceStatus(trial=trial, order=order, stopped=stop)
+        return replace(self._slot.status(), trial=trial, order=order)
 
     async def trials(self) -> TrialCountsById:
         found: dict[str, dict[str, Any]] = {}
@@ -159,6 +175,10 @@ class Replica:
                 f"The engine has not answered an image for {waited:.0f} s.",
                 hint="The replica is replaced by a new one.",
             )
+
+    def _check_stop(self) -> None:
+        if self._stop is not None:
+            raise out_of_service(self._stop)
 
     def _limit(self) -> int:
         return self._room or _ROOM_BESIDE_ENGINE + self._slot.parallel

@@ -63,6 +63,14 @@ class TrialCounts(BaseModel):
     )
 
 
+class StopState(BaseModel):
+    """The stop switch is on."""
+
+    by: str = Field(description="who took the model out of service, by pseudonym")
+    at: str = Field(description="since when, RFC 3339 in UTC")
+    reason: str
+
+
 class ModelState(BaseModel):
     """Which model serves, and what became of the last swap."""
 
@@ -74,6 +82,9 @@ class ModelState(BaseModel):
     error: str | None = Field(description="why the wanted version is not in service")
     trial: TrialState | None = None
     order: str = Field(description="id of the order that all replicas follow; empty in between")
+    stopped: StopState | None = Field(
+        None, description="set while nothing is detected because a person took the model out"
+    )
 
 
 class Health(BaseModel):

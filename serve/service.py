@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from detector.jobs import Source
 from loop.classes import ClassList
+from loop.errors import Stopped
 from loop.predictions import Detection, ModelRef
+from loop.serving_orders import Stop
 from loop.trials import TrialPlan
 
 if TYPE_CHECKING:
@@ -46,7 +48,8 @@ class TrialStatus:
 class ServiceStatus:
     """``model`` serves now; ``wanted`` is the one that was last asked for, by ``order`` (the id of
     a `loop.serving_orders.ServingOrder`, empty before the first). They differ while it is
-    ``loading``, and after it failed with ``error``: then the model before it serves on."""
+    ``loading``, and after it failed with ``error``: then the model before it serves on. While it is
+    ``stopped`` there is neither."""
 
     model: ModelRef | None = None
     classes: tuple[str, ...] = ()
@@ -56,6 +59,7 @@ class ServiceStatus:
     error: str | None = None
     trial: TrialStatus | None = None
     order: str = ""
+    stopped: Stop | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -67,6 +71,7 @@ class ServiceStatus:
             "error": self.error,
             "trial": self.trial.as_dict() if self.trial else None,
             "order": self.order,
+            "stopped": self.stopped.as_dict() if self.stopped else None,
         }
 
 
@@ -104,6 +109,14 @@ def _trial_of_all(statuses: Sequence[ServiceStatus]) -> TrialStatus | None:
     return behind
 
 
+def out_of_service(stop: Stop) -> Stopped:
+    """The error for a client; who stopped it, and why, is not for every client to know."""
+    return Stopped(
+        f"The model was taken out of service at {stop.at[:19]}Z.",
+        hint="It answers again once a person puts it back. GET /v1/model says more.",
+    )
+
+
 class DetectionService(Protocol):
     """A replica and what it knows of its siblings."""
 
@@ -116,13 +129,15 @@ class DetectionService(Protocol):
         """How long reading, decoding and detecting one image may take."""
 
     def check_room(self) -> None:
-        """Raises `serve.admission.Busy` if there is no room for another image."""
+        """Raises `serve.admission.Busy` if there is no room for another image, and `Stopped` while
+        the stop switch is on."""
 
     def admitted(self) -> AbstractContextManager[None]:
         """Room for one image while the block runs. Raises `serve.admission.Busy`."""
 
     async def detect(self, source: Source, upload: bytes = b"") -> Detected:
-        """Boxes in the image. Raises `NoModel` while there is none, and what ``source`` raises.
+        """Boxes in the image. Raises `NoModel` while there is none, `Stopped` if that came in the
+        meantime, and what ``source`` raises.
         ``upload`` decides which model sees the image while two are compared."""
 
     async def status(self) -> ServiceStatus:

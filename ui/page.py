@@ -22,6 +22,7 @@ from ui.operations import Operations
 from ui.people import build_people
 from ui.progress import build_progress
 from ui.script import script
+from ui.service import build_service
 from ui.sessions import People
 from ui.training import build_training
 from ui.upload_tab import build_uploads
@@ -99,6 +100,12 @@ def _tabs(parts: Parts, static: str) -> list[_Tab]:
             lambda: build_training(
                 guard, units, images, parts.tracking, parts.registry, parts.operations
             ),
+        ),
+        _Tab(
+            "service",
+            "Stop switch",
+            Permission.STOP,
+            lambda: build_service(guard, units, parts.registry),
         ),
         _Tab(
             "people",

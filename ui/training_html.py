@@ -51,9 +51,11 @@ def table(
     )
 
 
-def notice(tone: str, text: str, hint: str = "", *, lines: str = "") -> str:
-    """A framed message; ``tone`` is info, good, warn or bad, and a word says so too."""
-    word = {"info": "", "good": "Done.", "warn": "Note.", "bad": "This did not work."}[tone]
+def notice(tone: str, text: str, hint: str = "", *, lines: str = "", word: str = "") -> str:
+    """A framed message; ``tone`` is info, good, warn or bad, and a word says so too: ``word``, or
+    else one that suits the outcome of something."""
+    words = {"info": "", "good": "Done.", "warn": "Note.", "bad": "This did not work."}
+    word = word or words[tone]
     parts = [f"<strong>{word}</strong> " if word else "", escape(text)]
     if hint:
         parts.append(f' <span class="slt-quiet">{escape(hint)}</span>')

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cluster import registering
-from cluster.commands import labels, quantising, signatures, trials
+from cluster.commands import labels, quantising, signatures, stopping, trials
 from cluster.commands.gate_tables import show_check, show_gate
 from cluster.console import out, print_json, print_table, progress, when
 from cluster.context import JsonOption, engineer, running_swap, settings_of, settings_to_read
@@ -26,7 +26,9 @@ from store.unit_of_work import open_units_of_work
 from train.gate_check import recompute
 from train.gold import measure_again, propose_promotion
 
-group = typer.Typer(help="Register, compare, approve, promote, roll back.", no_args_is_help=True)
+group = typer.Typer(
+    help="Register, compare, approve, promote, roll back, stop.", no_args_is_help=True
+)
 
 VersionArgument = Annotated[
     str, typer.Argument(metavar="VERSION", help="A version or an alias, such as candidate.")
@@ -42,6 +44,7 @@ def add_to(app: typer.Typer) -> None:
     quantising.add_to(group)
     signatures.add_to(group)
     trials.add_to(group)
+    stopping.add_to(group)
     app.add_typer(group, name="models")
 
 

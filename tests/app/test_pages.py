@@ -20,9 +20,9 @@ SignIn = Callable[..., Any]
 _TABS = {
     "ana": ["Review", "Upload", "Progress", "What changed"],
     "ben": ["Review", "Upload", "Progress", "What changed"],
-    "eva": ["Upload", "Progress", "What changed", "Training"],
+    "eva": ["Upload", "Progress", "What changed", "Training", "Stop switch"],
     "aud": ["Progress", "What changed", "Training"],
-    "root": ["Progress", "What changed", "People"],
+    "root": ["Progress", "What changed", "Stop switch", "People"],
 }
 # Whatever is wider than its place: text that is cut off without an ellipsis, or a page that scrolls
 # sideways.

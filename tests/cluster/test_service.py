@@ -15,9 +15,12 @@ import pytest
 from cluster import service, trials
 from cluster.service import service_swap, try_without_service
 from cluster.trials import RunningTrials
-from loop.errors import BrokenRecord, Conflict, LoopError, Unavailable
+from loop.errors import BrokenRecord, Conflict, LoopError, Stopped, Unavailable
+from loop.events import Actor, Role
+from loop.ordering import latest_order
 from loop.predictions import ModelRef
 from loop.serving_orders import ServingOrder
+from loop.stopping import resume_service, stop_service
 from loop.trials import TrialKind, TrialPlan
 from serve import loading
 from serve.model_slot import ModelSlot
@@ -46,9 +49,9 @@ class Service:
         order = self.orders()
         if order is not None and order.id != self.followed:
             self.followed = order.id
-            self.asked.append(order.model)
+            self.asked.append(order.served)
             for slot in self.slots:
-                slot.ask_for(order.model)
+                slot.ask_for(order.served)
 
     def serving(self) -> list[ModelRef | None]:
         return [slot.status().model for slot in self.slots]
@@ -177,6 +180,39 @@ def test_a_release_gives_way_to_a_later_order(settings: Settings, registry: Fake
             service_swap(settings, running.url, running.url)(TWO)
         running.follow()
         assert running.asked == [TWO, three]  # and not the champion in its place
+
+
+def test_a_stop_in_the_middle_of_a_release_wins(settings: Settings, registry: FakeRegistry) -> None:
+    engineer, units = Actor("eva", Role.ENGINEER), open_units_of_work(settings)
+
+    def load(ref: ModelRef) -> FakeEngine:
+        if ref == TWO:
+            stop_service(units, actor=engineer, reason="bad")
+        return loads(ref)
+
+    with served(settings, load) as running:
+        with pytest.raises(Conflict, match="Another model was ordered"):
+            service_swap(settings, running.url, running.url)(TWO)
+        with pytest.raises(Stopped):
+            service_swap(settings, running.url, running.url)(TWO)
+        running.follow()
+        assert running.serving() == [None]
+        resume_service(units, ONE, actor=engineer, reason="good")
+        running.follow()
+        running.slots[0].settle(10)
+        assert running.serving() == [ONE]
+
+
+def test_a_trial_can_be_ended_while_the_service_is_stopped(
+    settings: Settings, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trials, "open_model_registry", lambda settings: registry)
+    units = open_units_of_work(settings)
+    with served(settings, loads) as running:
+        stop_service(units, actor=Actor("eva", Role.ENGINEER), reason="bad")
+        RunningTrials(settings, running.url, running.url).put(None)
+        order = latest_order(units)
+        assert order is not None and order.stop is not None and order.trial is None
 
 
 def test_no_trial_begins_while_a_release_is_under_way(

@@ -16,6 +16,10 @@ def person(*roles: Role) -> Person:
     [
         (Role.REVIEWER, Permission.ADJUDICATE),
         (Role.REVIEWER, Permission.TRAIN),
+        (Role.REVIEWER, Permission.STOP),
+        (Role.ADJUDICATOR, Permission.STOP),
+        (Role.AUDITOR, Permission.STOP),
+        (Role.SYSTEM, Permission.STOP),
         (Role.REVIEWER, Permission.DECIDE),
         (Role.REVIEWER, Permission.MANAGE_PEOPLE),
         (Role.ADJUDICATOR, Permission.DECIDE),

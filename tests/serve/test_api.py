@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from loop.cases import CaseState
 from loop.errors import BrokenRecord
+from loop.serving_orders import Stop
 from serve.admission import Busy
 from serve.service import ServiceStatus
 from tests.serve.conftest import MAX_BYTES, World, picture
@@ -379,6 +380,7 @@ def test_the_model_state_names_what_serves_and_what_failed(
         "error": "Not a checkpoint.",
         "trial": None,
         "order": "o2",
+        "stopped": None,
     }
 
 
@@ -390,6 +392,20 @@ def test_it_is_healthy_without_a_model_but_not_ready(client: TestClient, world: 
     assert response.status_code == 503
     assert error_of(response)["code"] == "no_model"
     assert client.get("/v1/model").json()["model"] is None
+
+
+def test_while_it_is_stopped_it_is_healthy_and_not_ready_and_says_by_whom_and_why(
+    client: TestClient, world: World
+) -> None:
+    stop = Stop("person-1", "2026-01-01T00:00:00.000000Z", "It sees rods everywhere.")
+    world.service.state = ServiceStatus(order="o3", stopped=stop)
+    assert client.get("/healthz").status_code == 200
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert error_of(response)["code"] == "stopped"
+    assert "person-1" not in response.text  # which is open to everybody
+    told = client.get("/v1/model").json()
+    assert (told["model"], told["stopped"]) == (None, stop.as_dict())
 
 
 def test_metrics_count_requests_detections_and_name_the_model(client: TestClient) -> None:
