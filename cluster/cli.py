@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.commands import audit, data, gold, models, run, techfile, training, users
+from cluster.commands import audit, data, erasing, gold, models, retention, run, techfile, training, users
 from cluster.console import err, print_error
 from cluster.context import CommandLine
 from loop.errors import LoopError
@@ -44,6 +44,8 @@ models.add_to(app)
 audit.add_to(app)
 techfile.add_to(app)
 users.add_to(app)
+retention.add_to(app)
+erasing.add_to(app)
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ class Permission(StrEnum):
     SEE_MODELS = "see_models"
     AUDIT = "audit"
     MANAGE_PEOPLE = "manage_people"
+    ERASE = "erase"  # delete what is past its retention, and what somebody has a right to
 
 
 # A part of Second Look that acts by itself (the API, the demo, the command line's imports) is
@@ -54,7 +55,14 @@ _GRANTS: dict[Role, frozenset[Permission]] = {
         }
     ),
     Role.AUDITOR: frozenset({Permission.SEE_PROGRESS, Permission.SEE_MODELS, Permission.AUDIT}),
-    Role.ADMIN: frozenset({Permission.SEE_PROGRESS, Permission.STOP, Permission.MANAGE_PEOPLE}),
+    Role.ADMIN: frozenset(
+        {
+            Permission.SEE_PROGRESS,
+            Permission.STOP,
+            Permission.MANAGE_PEOPLE,
+            Permission.ERASE,
+        }
+    ),
     Role.SYSTEM: frozenset({Permission.SUBMIT_IMAGES, Permission.IMPORT}),
 }
 

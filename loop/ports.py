@@ -17,6 +17,7 @@ from loop.cases import Annotation, BlindReview, Case, CaseState, SecondReview, S
 from loop.classes import ClassList
 from loop.corrections import Correction
 from loop.drafts import Draft, Submission
+from loop.erased import Erased
 from loop.events import Event
 from loop.images import Image
 from loop.impact import Impact, Settled
@@ -56,6 +57,12 @@ class Images(Protocol):
     def answered_at(self, image_ids: Collection[str]) -> dict[str, str]:
         """When each of them first got an annotation or a first answer; without those that got
         none."""
+
+    def older_than(self, at: str) -> list[Image]:
+        """Those that came in before ``at``, by id."""
+
+    def erase(self, image_id: str) -> Erased:
+        """Delete it, and all that was detected on it or said of it. Raises `NotFound`."""
 
     def set_phash(self, hashes: Mapping[str, str]) -> None:
         """Hashes by image id. They follow from the bytes: it needs no event."""
@@ -458,6 +465,9 @@ class ImageStore(Protocol):
 
     def get(self, image_id: str) -> bytes:
         """Raises `NotFound`; `BrokenRecord` when the bytes no longer match their id."""
+
+    def delete(self, image_id: str) -> None:
+        """Nothing happens if they are not there."""
 
 
 class PasswordHasher(Protocol):

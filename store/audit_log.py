@@ -29,7 +29,7 @@ from store.database import migrate, open_engine
 from store.log_files import LogFiles, told
 from store.log_key import LogKey, open_log_key
 from store.log_lease import lease
-from store.log_verify import Progress, Verified, verify_files
+from store.log_verify import PURGED, Progress, Verified, purged_end, verify_files
 from store.log_witnesses import LogWitnesses
 from store.settings import Settings
 from store.witness_client import WitnessClient
@@ -214,7 +214,9 @@ class AuditLog:
             verified = verify_files(self.files, key, progress=progress)
             before = self.rows.state().head.size
             head = Head(verified.size, verified.root)
-            found = self.rows.rebuild(head, str(key), self.files.entries(verified.size))
+            first = self.files.first_entry(verified.size)
+            entries = self.files.entries(verified.size, since=first)
+            found = self.rows.rebuild(head, str(key), entries, first)
         actor = Actor("audit-log", Role.SYSTEM, Authentication.PROCESS)
         subject = {"tree_size": head.size, "root_sha256": head.root}
         details = {"entries_before": before, "found_in_outbox": found}
@@ -222,9 +224,17 @@ class AuditLog:
         self.integrate()
         return verified
 
+    def purged(self) -> int:
+        """Before which number entries may be gone, past their retention."""
+        found = self.rows.find(EventQuery(types=(PURGED,)), 1)
+        return purged_end(_entry(*found[0]).event) if found else 0
+
     def _check_copy(self, size: int) -> None:
-        index, entries = -1, self.files.entries(size)
-        for index, (found, data) in enumerate(self.rows.all()):
+        # Rows go before their files do: where rows of what is purged are left, so are the files.
+        row = next(self.rows.all(), None)
+        first = row[0] if row and row[0] in (self.purged(), self.files.first_entry(size)) else 0
+        index, entries = first - 1, self.files.entries(size, since=first)
+        for index, (found, data) in enumerate(self.rows.all(), first):
             if found != index:
                 raise BrokenRecord(
                     f"Entry {index} is missing or moved in the database: entry {found} stands in "

@@ -118,16 +118,16 @@ class AuditRows:
             _delete(connection, [id for id, _ in moved])
             _copy(connection, before.size, moved, events)
 
-    def rebuild(self, head: Head, key: str, entries: Iterable[bytes]) -> int:
-        """Forget the copy and take ``entries``, all of the log's, in its place, in one transaction;
-        how many events of the outbox were among them, and left it."""
+    def rebuild(self, head: Head, key: str, entries: Iterable[bytes], first: int) -> int:
+        """Forget the copy and take ``entries``, all of the log's from number ``first`` on, in its
+        place, in one transaction; how many events of the outbox were among them, and left it."""
         with writing(self.engine) as connection:
             waiting = connection.execute(select(_outbox.id, _outbox.event)).all()
             ids = {text.encode(): id for id, text in waiting}
             connection.execute(delete(tables.audit_log))
             connection.execute(delete(tables.audit_references))
             found: list[int] = []
-            first, taken = 0, iter(entries)
+            taken = iter(entries)
             while some := list(islice(taken, _READ_AT_ONCE)):
                 found += [ids[entry] for entry in some if entry in ids]
                 moved = [(0, entry.decode()) for entry in some]
@@ -164,6 +164,20 @@ class AuditRows:
         if before is not None:
             wanted = wanted.where(_log.index < before)
         return self._read(wanted.order_by(desc(_log.index)).limit(limit))[::-1]
+
+    def first_since(self, at: str) -> int | None:
+        """The lowest index of an event that ended at ``at`` or later; None if there is none."""
+        query = select(func.min(_log.index)).where(_log.at >= at)
+        with reading(self._engine) as connection:
+            row = connection.execute(query).one()
+        return None if row[0] is None else int(row[0])
+
+    def drop(self, end: int) -> None:
+        """Forget the entries before number ``end``."""
+        refers = tables.audit_references
+        with writing(self._engine) as connection:
+            connection.execute(delete(refers).where(refers.c.index < end))
+            connection.execute(delete(tables.audit_log).where(_log.index < end))
 
     def all(self) -> Iterator[Stored]:
         """Every row there is, by index, those below 0 too."""

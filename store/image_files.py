@@ -70,6 +70,21 @@ class FileImageStore:
             )
         return data
 
+    def delete(self, image_id: str) -> None:
+        """Nothing happens if they are not there. Raises `Unavailable` if they cannot be deleted."""
+        if not is_sha256(image_id):
+            return
+        path = self._path(image_id)
+        try:
+            path.unlink(missing_ok=True)
+            if path.parent.is_dir():
+                sync(path.parent)
+        except OSError as error:
+            raise Unavailable(
+                f"Image {image_id[:12]} cannot be deleted: {error.strerror}.",
+                hint=f"Let this user write in {self._folder}, and erase it again.",
+            ) from error
+
     def _path(self, image_id: str) -> Path:
         return self._folder / image_id[:2] / image_id
 

@@ -54,10 +54,34 @@ class LogFiles:
         log had grown, those that it began with. Raises `BrokenRecord`."""
         return self.tile(each) if isinstance(each, Tile) else pack(self.bundle(each))
 
-    def entries(self, size: int) -> Iterator[bytes]:
-        """Those of a log of ``size``, in order."""
-        for bundle in bundles_of(size):
+    def entries(self, size: int, *, since: int = 0) -> Iterator[bytes]:
+        """Those of a log of ``size`` from number ``since`` on, a multiple of 256, in order."""
+        for bundle in bundles_of(size, since=since):
             yield from self.bundle(bundle)
+
+    def missing(self, size: int) -> list[int]:
+        """Which bundles of 256 entries are not there, by index."""
+        whole = range(size // WIDTH)
+        return [index for index in whole if not (self.folder / Bundle(index).path).exists()]
+
+    def first_entry(self, size: int) -> int:
+        """From which number on all entries are there, by bundles."""
+        missing = self.missing(size)
+        return (missing[-1] + 1) * WIDTH if missing else 0
+
+    def drop_entries(self, end: int) -> None:
+        """Remove the bundles of the entries before number ``end``, a multiple of 256. Their hashes
+        stay, so that all the rest can be verified and proven as before."""
+        with told(self.folder):
+            folders = set()
+            for bundle in bundles_of(end):
+                path = self.folder / bundle.path
+                self._remove_partials(bundle.path)
+                path.unlink(missing_ok=True)
+                folders.add(path.parent)
+            for folder in folders:
+                if folder.exists():
+                    sync(folder)
 
     def append(self, size: int, entries: Sequence[bytes]) -> bytes:
         """Write ``entries`` behind the first ``size`` ones and return the root of all of them. They
@@ -122,11 +146,14 @@ class LogFiles:
         whole = [tile.path for tile in tiles_of(size, since=since) if tile.width == WIDTH]
         whole += [bundle.path for bundle in bundles_of(size, since=since) if bundle.width == WIDTH]
         for path in whole:
-            partial = self.folder / f"{path}.p"
-            if partial.is_dir():
-                for file in partial.iterdir():
-                    file.unlink(missing_ok=True)
-                partial.rmdir()
+            self._remove_partials(path)
+
+    def _remove_partials(self, path: str) -> None:
+        partial = self.folder / f"{path}.p"
+        if partial.is_dir():
+            for file in partial.iterdir():
+                file.unlink(missing_ok=True)
+            partial.rmdir()
 
     def _to_sync(self, paths: Iterable[str]) -> list[Path]:
         """The folders in which names changed, the deepest first; those above them the first time,

@@ -1,8 +1,9 @@
 """Checks a log's files: every entry against the hash in its tile, every tile against the one above,
 and all of it against the root that the checkpoint signs.
 
-Nothing but the public keys is trusted. The work is hashing, a core's worth of it for small logs and
-all cores' for large ones.
+Entries past their retention may be gone (`loop.retention`), if an entry that is still there says
+so: their hashes are checked, they themselves are not looked at. Nothing but the public keys is
+trusted. The work is hashing, a core's worth of it for small logs and all cores' for large ones.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from multiprocessing import get_context
@@ -17,9 +19,10 @@ from pathlib import Path
 
 from loop.checkpoints import Checkpoint
 from loop.errors import BrokenRecord
+from loop.events import Event
 from loop.merkle import HASH_BYTES, root_hash, subtree_hash
 from loop.signed_notes import Note, VerifierKey
-from loop.tiles import WIDTH, Bundle, Tile, nodes_in, tiles_of
+from loop.tiles import WIDTH, Bundle, Tile, bundles_of, nodes_in, tiles_of
 from store.log_files import LogFiles
 
 _HINT = (
@@ -28,6 +31,9 @@ _HINT = (
 )
 # Bundles that a process checks in one go, and how many make it worth starting some.
 _CHUNK = 64
+# What an entry says of entries that are gone, and what is in its bytes then.
+PURGED = "log.purged"
+_PURGED = b'"type":"log.purged"'
 _MANY_BUNDLES = 800
 
 # Told how many entries are checked, and of how many.
@@ -38,13 +44,14 @@ Progress = Callable[[int, int], None]
 class Verified:
     """``note`` is the checkpoint; ``cosigned`` says when each witness that was named signed it, in
     seconds since 1970; ``seen`` how many entries each one that was asked has cosigned, all of which
-    are in the log."""
+    are in the log. ``purged`` entries are gone, on record, and were not looked at."""
 
     size: int
     root: str
     note: Note | None = None
     cosigned: dict[str, int] = field(default_factory=dict)
     seen: dict[str, int] = field(default_factory=dict)
+    purged: int = 0
 
 
 def check_signatures(
@@ -108,7 +115,8 @@ def verify_files(
     checkpoint = Checkpoint.parse(note.text)
     size = checkpoint.size
     done = 0
-    for checked in _check_bundles(files.folder, size, processes):
+    purged = _purged(files, size)
+    for checked in _check_bundles(files.folder, size, purged, processes):
         done += checked
         if progress is not None:
             progress(done, size)
@@ -120,13 +128,47 @@ def verify_files(
             "changed together with their hashes, from some entry on.",
             hint=_HINT,
         )
-    return Verified(size, root.hex(), note, cosigned)
+    return Verified(size, root.hex(), note, cosigned, purged=len(purged) * WIDTH)
 
 
-def _check_bundles(folder: Path, size: int, processes: int | None) -> Iterator[int]:
+def purged_end(event: Event) -> int:
+    """Before which number an event ``log.purged`` says that entries are gone."""
+    try:
+        return int(event.subject["last"]) + 1
+    except (KeyError, TypeError, ValueError) as error:
+        raise BrokenRecord(f"The event {event.id} does not say what was purged.") from error
+
+
+def _purged(files: LogFiles, size: int) -> frozenset[int]:
+    """The bundles that are not there and need not be. What says so is not checked here: it is an
+    entry like any other."""
+    missing = files.missing(size)
+    end = _recorded_end(files, size, frozenset(missing)) if missing else 0
+    return frozenset(index for index in missing if (index + 1) * WIDTH <= end)
+
+
+def _recorded_end(files: LogFiles, size: int, missing: frozenset[int]) -> int:
+    for bundle in reversed(list(bundles_of(size))):
+        if bundle.index in missing:
+            continue
+        with suppress(BrokenRecord):  # it is told of when its turn comes
+            for entry in reversed(files.bundle(bundle)):
+                if _PURGED in entry:
+                    event = Event.from_canonical(entry)
+                    if event.type == PURGED:  # the newest one covers those before it
+                        return purged_end(event)
+    return 0
+
+
+def _check_bundles(
+    folder: Path, size: int, purged: frozenset[int], processes: int | None
+) -> Iterator[int]:
     """Numbers of entries, as they are found to be those of the tiles, and these of those above."""
     bundles = -(-size // WIDTH)
-    chunks = [(folder, at, min(at + _CHUNK, bundles), size) for at in range(0, bundles, _CHUNK)]
+    chunks = [
+        (folder, at, min(at + _CHUNK, bundles), size, purged & frozenset(range(at, at + _CHUNK)))
+        for at in range(0, bundles, _CHUNK)
+    ]
     count = processes or (os.cpu_count() or 1 if bundles >= _MANY_BUNDLES else 1)
     if count == 1:
         yield from map(_check_chunk, chunks)
@@ -136,10 +178,13 @@ def _check_bundles(folder: Path, size: int, processes: int | None) -> Iterator[i
         yield from pool.map(_check_chunk, chunks)
 
 
-def _check_chunk(chunk: tuple[Path, int, int, int]) -> int:
-    folder, first, end, size = chunk
+def _check_chunk(chunk: tuple[Path, int, int, int, frozenset[int]]) -> int:
+    folder, first, end, size, purged = chunk
     files = LogFiles(folder)
     for index in range(first, end):
+        if index in purged:
+            _check_above(files, 0, index, files.tile(Tile(0, index)), size)
+            continue
         _check_bundle(files, index, min(WIDTH, size - index * WIDTH), size)
     return min(end * WIDTH, size) - first * WIDTH
 

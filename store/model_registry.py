@@ -210,6 +210,10 @@ class ModelRegistry:
                 )
             )
 
+    def delete_version(self, ref: ModelRef) -> None:
+        """Take it out of the registry. Its run, with the files of it, stays in MLflow."""
+        self._tracking.call(lambda: self._client.delete_model_version(self.name, ref.version))
+
     def versions(self) -> list[ModelVersion]:
         """Oldest first."""
         by_version: dict[str, list[str]] = {}

@@ -21,6 +21,7 @@ from loop.drift import MIN_IMAGES
 from loop.errors import InvalidInput, Misconfigured
 from loop.events import Actor, Authentication, Role
 from loop.gate_settings import GateSettings
+from loop.retention import LEAST_DOCUMENT_DAYS, RetentionSettings
 from loop.sessions import SignInSettings
 from loop.witnessing import WitnessAddress
 
@@ -153,6 +154,12 @@ class Settings(BaseSettings):
     # The name of a new audit log, best a name of your own on the internet without https://, as
     # example.org/second-look: it stands in each checkpoint and in the public key.
     audit_origin: str = Field("", pattern=r"^[^\s+]*$", max_length=200)
+
+    # How many days records are kept: loop/retention.py has the law's least, and refuses less.
+    log_retention_days: int = LEAST_DOCUMENT_DAYS
+    document_retention_days: int = LEAST_DOCUMENT_DAYS
+    # 0: images and what people said of them are kept until somebody erases them.
+    image_retention_days: int = 0
 
     # Who acts when the command line does: a pseudonym, never a name.
     actor: str = Field("operator", min_length=1, max_length=128)
@@ -290,6 +297,13 @@ class Settings(BaseSettings):
             idle=timedelta(hours=self.session_idle_hours),
             lifetime=timedelta(days=self.session_days),
             link=timedelta(hours=self.link_hours),
+        )
+
+    @property
+    def retention(self) -> RetentionSettings:
+        """Raises `Misconfigured` for less than the law's least."""
+        return RetentionSettings(
+            self.log_retention_days, self.document_retention_days, self.image_retention_days
         )
 
     @property

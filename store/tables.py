@@ -219,6 +219,9 @@ annotations = Table(
     UniqueConstraint("image_id", "version"),
 )
 
+# The images that a transaction is erasing: triggers let answers about them go, and no others.
+erasures = Table("erasures", metadata, Column("image_id", String(64), primary_key=True))
+
 snapshots = Table(
     "snapshots",
     metadata,

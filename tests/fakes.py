@@ -25,6 +25,7 @@ from loop.cases import (
 from loop.classes import ClassList
 from loop.corrections import Correction, FinalBox
 from loop.drafts import Draft, Submission
+from loop.erased import Erased
 from loop.errors import BrokenRecord, Conflict, Misconfigured, NotFound, OwnCase
 from loop.events import Event
 from loop.images import Image
@@ -226,6 +227,45 @@ class FakeImages(_Fake):
             answers.append((prediction.image_id, correction.created_at))
         latest_first = sorted(answers, key=lambda answer: answer[1], reverse=True)
         return {image_id: at for image_id, at in latest_first if image_id in image_ids}
+
+    def older_than(self, at: str) -> list[Image]:
+        images = sorted(self._tables.images.items())
+        return [image for _, image in images if image.created_at < at]
+
+    def erase(self, image_id: str) -> Erased:
+        tables = self._tables
+        self.get(image_id)
+        cases = {case.id for case in tables.cases.values() if case.image_id == image_id}
+        for by_case in (tables.leases, tables.second_reviews):
+            for case_id in cases & by_case.keys():
+                del by_case[case_id]
+        for by_two in (tables.blind_reviews, tables.skips):
+            for key in [key for key in by_two if key[0] in cases]:
+                del by_two[key]
+        for rows in (tables.drafts, tables.submissions):
+            for each in [key for key, row in rows.items() if row.case_id in cases]:
+                del rows[each]
+        impacts = [
+            key
+            for key, impact in tables.impacts.items()
+            if image_id in {case.image_id for case in impact.cases}
+        ]
+        annotations = [key for key in tables.annotations if key[0] == image_id]
+        predictions = [p.id for p in tables.predictions.values() if p.image_id == image_id]
+        corrections = [key for key in tables.corrections if key in cases]
+        for keys, rows in (
+            (impacts, tables.impacts),
+            (annotations, tables.annotations),
+            (corrections, tables.corrections),
+            (list(cases), tables.cases),
+            (predictions, tables.predictions),
+            ([image_id], tables.images),
+        ):
+            for key in keys:
+                del rows[key]  # type: ignore[attr-defined]
+        return Erased(
+            len(predictions), len(cases), len(corrections), len(annotations), len(impacts)
+        )
 
     def set_phash(self, hashes: Mapping[str, str]) -> None:
         for image_id, phash in hashes.items():
@@ -805,6 +845,9 @@ class FakeImageStore:
         if hashlib.sha256(data).hexdigest() != image_id:
             raise BrokenRecord(f"Image {image_id} does not match its id.")
         return data
+
+    def delete(self, image_id: str) -> None:
+        self.kept.pop(image_id, None)
 
 
 def _labelled(boxes: Sequence[FinalBox]) -> tuple[LabelledBox, ...]:

@@ -10,12 +10,14 @@ from sqlalchemy import ColumnElement, RowMapping, func, or_, select, union_all, 
 from sqlalchemy.dialects import postgresql, sqlite
 
 from loop.classes import ClassList
+from loop.erased import Erased
 from loop.errors import Conflict, Misconfigured, NotFound
 from loop.images import Image
 from loop.perceptual_hash import NO_HASH, bits_apart
 from loop.predictions import Detection, ModelRef, Prediction
 from store import tables
 from store.repositories.base import Repository
+from store.repositories.erasing import Erasing
 
 
 class SqlImages(Repository):
@@ -47,6 +49,14 @@ class SqlImages(Repository):
         marked = self._transaction.write(update(tables.images).where(chosen).values(gold=True))
         if marked != len(set(image_ids)):
             raise NotFound("Not every image that was to be gold is there.")
+
+    def older_than(self, at: str) -> list[Image]:
+        table = tables.images
+        query = select(table).where(table.c.created_at < at).order_by(table.c.id)
+        return [Image(**row) for row in self._all(query)]
+
+    def erase(self, image_id: str) -> Erased:
+        return Erasing(self._transaction).erase(image_id)
 
     def near(self, phash: str, distance: int, *, gold: bool) -> list[Image]:
         if not phash:

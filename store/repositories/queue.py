@@ -70,6 +70,13 @@ class CasePlaces(Repository):
         self._transaction.write(delete(_places).where(mine))
         self._write(case, number, before)
 
+    def remove(self, number: int) -> None:
+        """The case with that number is about to be deleted."""
+        mine = _places.c.number == number
+        before = Counter(_kind(place) for place in self._all(select(_places).where(mine)))
+        self._transaction.write(delete(_places).where(mine))
+        self._add_up({kind: -count for kind, count in before.items()})
+
     def _number(self, case: Case) -> int:
         known = tables.cases.c
         row = self._one(select(known.number).where(known.id == case.id))

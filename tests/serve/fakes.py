@@ -151,6 +151,9 @@ class FakeImageStore:
     def get(self, image_id: str) -> bytes:
         return self.kept[image_id]
 
+    def delete(self, image_id: str) -> None:
+        self.kept.pop(image_id, None)
+
 
 @dataclass
 class FakeDatabase:

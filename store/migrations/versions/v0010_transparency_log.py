@@ -35,12 +35,12 @@ def _back_into_the_outbox() -> None:
     connection.execute(sa.delete(outbox))
     first = 0
     while True:
-        query = sa.select(log.c.event).where(log.c.index >= first).order_by(log.c.index)
-        events = connection.scalars(query.limit(_BATCH)).all()
-        _put(connection, outbox, events)
-        first += len(events)
-        if len(events) < _BATCH:
+        query = sa.select(log.c.index, log.c.event).where(log.c.index >= first)
+        rows = connection.execute(query.order_by(log.c.index).limit(_BATCH)).all()
+        _put(connection, outbox, [row[1] for row in rows])
+        if len(rows) < _BATCH:
             break
+        first = rows[-1][0] + 1
     _put(connection, outbox, waiting)
     op.drop_table("audit_head")
     op.drop_table("audit_log")
