@@ -57,7 +57,8 @@ def erase_image(
     reason: str,
     basis: Basis = Basis.REQUEST,
 ) -> Erasure:
-    """Delete the bytes of an image and every row about it. One that was interrupted is repeated.
+    """Delete the bytes of an image and every row about it, and the salt with which the log could
+    be asked about it. One that was interrupted is repeated.
 
     Raises `NotAllowed`, `InvalidInput` without a reason, `NotFound`.
     """
@@ -74,6 +75,8 @@ def erase_image(
         uow.lock()
         gone = uow.images.erase(image_id)
         uow.record(_event(image_id, gone, snapshots, actor, reason, basis, Outcome.DONE))
+        uow.image_salts.erase(image_id)  # last: the event above is sealed with it
+        uow.sealed_texts.erase(image_id)
         uow.commit()
     return Erasure(image_id, gone, snapshots, image.gold)
 

@@ -62,7 +62,8 @@ class Images(Protocol):
         """Those that came in before ``at``, by id."""
 
     def erase(self, image_id: str) -> Erased:
-        """Delete it, and all that was detected on it or said of it. Raises `NotFound`."""
+        """Delete it, and all that was detected on it or said of it, but for what opens the log's
+        commitments (`ImageSalts`, `SealedTexts`). Raises `NotFound`."""
 
     def set_phash(self, hashes: Mapping[str, str]) -> None:
         """Hashes by image id. They follow from the bytes: it needs no event."""

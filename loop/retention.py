@@ -239,7 +239,7 @@ def _record_documents(
                     "documents": len(documents),
                     "before": before,
                     "retention_days": settings.document_days,
-                    "digests": {each.name: each.sha256 for each in documents},
+                    "digests": [each.sha256 for each in documents],
                 },
                 reason=reason,
                 outcome=outcome,

@@ -168,14 +168,14 @@ class AuditRows:
     def first_since(self, at: str) -> int | None:
         """The lowest index of an event that ended at ``at`` or later; None if there is none."""
         query = select(func.min(_log.index)).where(_log.at >= at)
-        with reading(self._engine) as connection:
+        with reading(self.engine) as connection:
             row = connection.execute(query).one()
         return None if row[0] is None else int(row[0])
 
     def drop(self, end: int) -> None:
         """Forget the entries before number ``end``."""
         refers = tables.audit_references
-        with writing(self._engine) as connection:
+        with writing(self.engine) as connection:
             connection.execute(delete(refers).where(refers.c.index < end))
             connection.execute(delete(tables.audit_log).where(_log.index < end))
 

@@ -84,7 +84,7 @@ def _erase(
     by: str,
     json: bool,
 ) -> None:
-    images, actor = open_image_store(settings), Actor(by or settings.actor, Role.ADMIN)
+    images, actor = open_image_store(settings), settings.acting(Role.ADMIN, by)
     erased = [
         erase_image(units, images, image_id, actor=actor, reason=reason) for image_id in image_ids
     ]

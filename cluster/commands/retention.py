@@ -10,7 +10,7 @@ import typer
 from cluster.commands.erasing import erase_older_images
 from cluster.console import out, print_json, print_table
 from cluster.context import JsonOption, settings_of, settings_to_read
-from loop.events import Actor, Role
+from loop.events import Role
 from loop.ports import UnitsOfWork
 from loop.retention import Document, Documents, cutoff, due, due_on, purge_documents, purge_log
 from store.audit_log import open_audit_log
@@ -65,7 +65,7 @@ def purge(
             _print(found)
             out.print("Nothing was deleted.")
         return
-    actor = Actor(by or settings.actor, Role.ADMIN)
+    actor = settings.acting(Role.ADMIN, by)
     log = PurgeableFiles(open_audit_log(settings))
     span = purge_log(units, log, limits, actor=actor, reason=reason)
     models = [ModelDocuments(units, open_model_registry(settings))]

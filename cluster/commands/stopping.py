@@ -11,7 +11,7 @@ from cluster.console import err, out, print_json
 from cluster.context import JsonOption, settings_of
 from cluster.running import find_running
 from cluster.service import SWAP_SECONDS
-from loop.events import Actor, Role
+from loop.events import Role
 from loop.ordering import latest_order
 from loop.promoting import CHAMPION
 from loop.stopping import resume_service, stop_service
@@ -44,7 +44,7 @@ def stop(
     but the database.
     """
     settings = settings_of(context)
-    actor = Actor(by or settings.actor, Role.ENGINEER)
+    actor = settings.acting(Role.ENGINEER, by)
     order = stop_service(open_units_of_work(settings), actor=actor, reason=reason)
     confirmed = _confirmed(settings)
     if json:
@@ -71,7 +71,7 @@ def resume(
     settings = settings_of(context)
     units = open_units_of_work(settings)
     champion = open_model_registry(settings).find_alias(CHAMPION)
-    actor = Actor(by or settings.actor, Role.ENGINEER)
+    actor = settings.acting(Role.ENGINEER, by)
     order = resume_service(units, champion, actor=actor, reason=reason)
     running = find_running(settings)
     if running is not None and running.alive():

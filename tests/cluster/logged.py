@@ -93,6 +93,10 @@ HANDLERS: Mapping[str, Entry] = {
     "ui.training_decide._Decide.refuse": ("promotion.refused",),
     "ui.training_decide._Decide.promote": _PROMOTES,
     "ui.training_decide._Decide.roll_back": _ROLLS_BACK,
+    "ui.service._Acts.look": LOOKS,
+    "ui.service._Acts.ask": LOOKS,
+    "ui.service._Acts.stop": ("model.stopped",),
+    "ui.service._Acts.resume": ("model.resumed",),
     "ui.people._Acts.look": LOOKS,
     "ui.people._Acts.choose": LOOKS,
     "ui.people._Acts.invite": ("account.created", "invitation.created"),
@@ -142,6 +146,12 @@ COMMANDS: Mapping[str, Entry] = {
     "models sign": ("model.signing", "model.signed"),
     "models trial": LOOKS,
     "models trial stop": _ENDS_TRIAL,
+    "models stop": ("model.stopped",),
+    "models resume": ("model.resumed",),
+    "retention show": LOOKS,
+    "retention purge": ("log.purged", "documents.purged", "image.erased"),
+    "erase image": ("image.erased",),
+    "erase subject": ("image.erased",),
     "audit tail": LOOKS,
     "audit show": LOOKS,
     "audit verify": ("audit.verified",),
@@ -180,11 +190,6 @@ STAGES: Mapping[str, Entry] = {
 }
 
 # Types that have their schema before what records them is there.
-TO_COME = frozenset(
-    {
-        *("log.purged", "documents.purged"),
-        *("model.stopped", "model.resumed", "image.erased"),
-    }
-)
+TO_COME: frozenset[str] = frozenset()
 # What nobody asks for: the watch over trials, and benchmarks.
 BY_ITSELF = frozenset({"trial.failed", "bench.recorded"})

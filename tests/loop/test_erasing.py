@@ -6,6 +6,7 @@ from loop.erasing import Basis, erase_image, images_of
 from loop.errors import InvalidInput, NotAllowed, NotFound
 from loop.events import Actor, Outcome, Role
 from loop.intake import NewImage, queue_image
+from loop.sealing import commitment, opens
 from loop.snapshots import Labels, Manifest, SnapshotRecord
 from tests.fakes import FakeDatabase, FakeImageStore
 from tests.loop.cases import MODEL
@@ -44,14 +45,23 @@ def test_the_bytes_and_every_row_go_and_the_others_stay() -> None:
 def test_it_is_on_record_before_and_after_with_what_went() -> None:
     home = Home()
     image_id = home.add(b"one")
+    salt = home.database.tables.image_salts[image_id]
     home.erase(image_id)
     before, after = home.database.events[-2:]
     assert (before.type, before.outcome) == ("image.erased", Outcome.INTENDED)
     assert (after.type, after.outcome) == ("image.erased", Outcome.DONE)
-    assert after.subject == {"image_id": image_id}
+    assert after.subject == before.subject == {"image": commitment(salt, "image", image_id)}
     assert after.details["cases"] == after.details["predictions"] == 1
     assert after.details["basis"] == Basis.REQUEST
-    assert after.reason == "asked for"
+    assert opens(after.reason, salt, "reason", "asked for")
+
+
+def test_nothing_is_left_with_which_the_log_could_be_asked_about_it() -> None:
+    home = Home()
+    gone, kept = home.add(b"one"), home.add(b"two")
+    home.erase(gone)
+    assert list(home.database.tables.image_salts) == [kept]
+    assert home.database.tables.sealed_texts == {}
 
 
 def test_one_that_was_interrupted_is_repeated() -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, Table, delete, select
 from loop.agreement import AgreementSettings
 from loop.boxes import Box
 from loop.cases import CaseState
-from loop.classes import ClassList
+from loop.classes import ClassList, classes_event
 from loop.erasing import erase_image
 from loop.errors import LoopError, NotFound
 from loop.events import Actor, Event, Role
@@ -53,8 +53,9 @@ def answer_everything(units: UnitsOfWork) -> None:
 def units(engine: Engine) -> UnitsOfWork:
     units = units_of_work(engine)
     with units() as uow:
-        uow.classes.set(ClassList(("rod",)))
-        uow.record(Event("classes.defined", API, {}))
+        classes = ClassList(("rod",))
+        uow.classes.set(classes)
+        uow.record(classes_event(classes, API))
         uow.commit()
     return units
 
@@ -80,7 +81,7 @@ def save_impact(units: UnitsOfWork, image_id: str) -> None:
             "c", image_id, "p", annotation.id, "2026", ("ana",), Change.FIXED, detections=()
         )
         uow.impacts.save(Impact(promotion.id, model("2"), "2026", (case,)))
-        uow.record(Event("gate.decided", API, {}))
+        uow.record(Event("test.happened", API, {}))
         uow.commit()
 
 

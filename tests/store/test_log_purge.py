@@ -33,7 +33,7 @@ def put(log: AuditLog, count: int, days_ago: float, start: int) -> None:
         {"event": Event("test.happened", ACTOR, {"number": n}, id=f"e{n}", at=at).canonical()}
         for n in range(start, start + count)
     ]
-    with writing(log._engine) as connection:
+    with writing(log.rows.engine) as connection:
         texts = [{"event": row["event"].decode()} for row in rows]
         connection.execute(insert(tables.audit_outbox), texts)
 
@@ -49,7 +49,7 @@ def log(tmp_path: Path) -> AuditLog:
 
 
 def purge(log: AuditLog, at: datetime = NOW) -> LogSpan | None:
-    units = units_of_work(log._engine, log)
+    units = units_of_work(log.rows.engine, log)
     return purge_log(units, PurgeableFiles(log), SETTINGS, actor=ADMIN, reason="old", at=at)
 
 
@@ -141,7 +141,7 @@ def test_a_hash_of_what_was_purged_cannot_be_changed(log: AuditLog) -> None:
 def test_a_row_that_comes_back_to_the_database_is_found(log: AuditLog) -> None:
     row = {"index": 3, "event": log.get(3).data.decode(), "event_id": "e3", "type": "test.happened"}
     purge(log)
-    with writing(log._engine) as connection:
+    with writing(log.rows.engine) as connection:
         connection.execute(insert(tables.audit_log).values(**row, at="2026", actor="ana"))
     with pytest.raises(BrokenRecord, match="Entry 0 is missing or moved in the database"):
         log.verify()
@@ -194,7 +194,7 @@ def test_what_the_disk_does_not_delete_is_said(
 
 
 def test_who_may_not_erase_may_not_purge(log: AuditLog) -> None:
-    units = units_of_work(log._engine, log)
+    units = units_of_work(log.rows.engine, log)
     for role in (Role.ENGINEER, Role.AUDITOR, Role.SYSTEM):
         with pytest.raises(NotAllowed):
             purge_log(
