@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.commands import audit, data, erasing, gold, models, retention, run, techfile, training, users
+from cluster.commands import audit, data, erasing, gold, models, oversight, retention, run, techfile, training, users
 from cluster.console import err, print_error
 from cluster.context import CommandLine
 from loop.errors import LoopError
@@ -45,6 +45,7 @@ audit.add_to(app)
 techfile.add_to(app)
 users.add_to(app)
 retention.add_to(app)
+oversight.add_to(app)
 erasing.add_to(app)
 
 

@@ -22,6 +22,7 @@ from loop.events import Event
 from loop.images import Image
 from loop.impact import Impact, Settled
 from loop.leases import Hold
+from loop.looks import FirstLook, SecondLook
 from loop.predictions import ModelRef, Prediction
 from loop.progress import ActiveSeconds, Done, Verdicts
 from loop.promotions import Promotion
@@ -372,6 +373,11 @@ class Statistics(Protocol):
         and the newest of each image only."""
 
     def annotations_by_source(self) -> dict[Source, int]: ...
+    def first_looks(self, since: str, until: str) -> list[FirstLook]:
+        """All from ``since`` on and before ``until``, oldest first."""
+
+    def second_looks(self, since: str, until: str) -> list[SecondLook]:
+        """As `first_looks`."""
 
 
 class Impacts(Protocol):

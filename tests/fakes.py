@@ -31,8 +31,9 @@ from loop.events import Event
 from loop.images import Image
 from loop.impact import Impact, Settled
 from loop.leases import Hold
+from loop.looks import FirstLook, SecondLook
 from loop.perceptual_hash import bits_apart
-from loop.predictions import ModelRef, Prediction
+from loop.predictions import Detection, ModelRef, Prediction
 from loop.progress import ActiveSeconds, Done, Verdicts
 from loop.promotions import Promotion
 from loop.queue import Filters, Order, Place, Placed, Viewer, place_key
@@ -748,6 +749,46 @@ class FakeStatistics(_Fake):
             newest.setdefault(image.id, reading)
         return list(newest.values())
 
+    def first_looks(self, since: str, until: str) -> list[FirstLook]:
+        found = []
+        for correction, agreement in self._tables.corrections.values():
+            prediction = self._tables.predictions[correction.prediction_id]
+            counts = Counter(box.origin.value for box in correction.boxes)
+            found.append(
+                FirstLook(
+                    correction.case_id,
+                    correction.reviewer,
+                    correction.created_at,
+                    correction.active_seconds,
+                    f"{prediction.model.name}:{prediction.model.version}",
+                    _seen(prediction.detections),
+                    _labelled(correction.boxes),
+                    Verdicts(**counts, rejected=len(correction.rejected)),
+                    tuple(reason.value for reason in agreement.reasons),
+                )
+            )
+        within = [each for each in found if since <= each.at < until]
+        return sorted(within, key=lambda each: each.at)
+
+    def second_looks(self, since: str, until: str) -> list[SecondLook]:
+        found = []
+        for review in self._tables.second_reviews.values():
+            first, _ = self._tables.corrections[review.case_id]
+            found.append(
+                SecondLook(
+                    review.case_id,
+                    review.reviewer,
+                    review.created_at,
+                    review.active_seconds,
+                    _seen(self._tables.predictions[first.prediction_id].detections),
+                    _labelled(first.boxes),
+                    _labelled(review.blind),
+                    _labelled(review.final),
+                )
+            )
+        within = [each for each in found if since <= each.at < until]
+        return sorted(within, key=lambda each: each.at)
+
     def annotations_by_source(self) -> dict[Source, int]:
         return dict(Counter(each.source for each in self._tables.annotations.values()))
 
@@ -848,6 +889,10 @@ class FakeImageStore:
 
     def delete(self, image_id: str) -> None:
         self.kept.pop(image_id, None)
+
+
+def _seen(detections: Sequence[Detection]) -> tuple[LabelledBox, ...]:
+    return tuple(LabelledBox(each.id, each.box, each.class_id) for each in detections)
 
 
 def _labelled(boxes: Sequence[FinalBox]) -> tuple[LabelledBox, ...]:

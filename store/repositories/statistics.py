@@ -17,6 +17,7 @@ from loop.boxes import Box
 from loop.cases import Source
 from loop.corrections import Origin
 from loop.impact import Impact, Settled
+from loop.looks import FirstLook, SecondLook
 from loop.predictions import ModelRef
 from loop.progress import ActiveSeconds, Done, Verdicts
 from loop.reliability import DoubleReading
@@ -83,6 +84,22 @@ class SqlStatistics(Repository):
         query = select(source, func.count().label("count")).group_by(source)
         return {Source(row["source"]): row["count"] for row in self._all(query)}
 
+    def first_looks(self, since: str, until: str) -> list[FirstLook]:
+        first, predictions = tables.corrections, tables.predictions
+        query = select(first, predictions.c.detections, predictions.c.model).join_from(
+            first, predictions, first.c.prediction_id == predictions.c.id
+        )
+        return [_first_look(row) for row in self._all(_between(query, first, since, until))]
+
+    def second_looks(self, since: str, until: str) -> list[SecondLook]:
+        second, first, predictions = tables.second_reviews, tables.corrections, tables.predictions
+        query = (
+            select(second, first.c.boxes.label("first"), predictions.c.detections)
+            .join_from(second, first, second.c.case_id == first.c.case_id)
+            .join(predictions, first.c.prediction_id == predictions.c.id)
+        )
+        return [_second_look(row) for row in self._all(_between(query, second, since, until))]
+
     def _per_day(self, table: Table, since: str, reviewer: str | None) -> dict[str, int]:
         day = func.substr(table.c.created_at, 1, _DAY).label("day")
         query = select(day, func.count().label("count")).where(table.c.created_at >= since)
@@ -141,6 +158,42 @@ class SqlImpacts(Repository):
             Settled(to_prediction(_part(row, "p_")), to_annotation(_part(row, "a_")))
             for row in self._all(query)
         ]
+
+
+def _first_look(row: RowMapping) -> FirstLook:
+    counts: dict[int, Counter[str]] = defaultdict(Counter)
+    _count_verdicts(row, counts)
+    total: Counter[str] = sum(counts.values(), Counter())
+    model = row["model"]
+    return FirstLook(
+        case_id=row["case_id"],
+        reviewer=row["reviewer"],
+        at=row["created_at"],
+        active_seconds=row["active_seconds"],
+        model=f"{model['name']}:{model['version']}",
+        detections=_labelled(row["detections"]),
+        boxes=_labelled(row["boxes"]),
+        verdicts=Verdicts(**total),
+        sent_on=tuple(row["agreement"]["reasons"]),
+    )
+
+
+def _second_look(row: RowMapping) -> SecondLook:
+    return SecondLook(
+        case_id=row["case_id"],
+        reviewer=row["reviewer"],
+        at=row["created_at"],
+        active_seconds=row["active_seconds"],
+        detections=_labelled(row["detections"]),
+        first=_labelled(row["first"]),
+        blind=_labelled(row["blind"]),
+        final=_labelled(row["final"]),
+    )
+
+
+def _between(query: Select[Any], table: Table, since: str, until: str) -> Select[Any]:
+    at = table.c.created_at
+    return query.where(at >= since, at < until).order_by(at, table.c.id)
 
 
 def _by(query: Select[Any], table: Table, reviewer: str | None) -> Select[Any]:

@@ -152,6 +152,7 @@ COMMANDS: Mapping[str, Entry] = {
     "retention purge": ("log.purged", "documents.purged", "image.erased"),
     "erase image": ("image.erased",),
     "erase subject": ("image.erased",),
+    "oversight report": ("evidence.built",),
     "audit tail": LOOKS,
     "audit show": LOOKS,
     "audit verify": ("audit.verified",),

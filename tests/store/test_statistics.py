@@ -298,3 +298,29 @@ def test_counting_reads_an_index_and_no_answer(tmp_path: Path, query: str) -> No
     with reading(open_engine(settings.database)) as connection:
         plan = " ".join(row[-1] for row in connection.execute(text(f"EXPLAIN QUERY PLAN {query}")))
     assert "COVERING INDEX" in plan
+
+
+def test_what_people_saw_and_said_is_told_oldest_first_within_a_time(units: UnitsOfWork) -> None:
+    keep(
+        units,
+        a_case(0),
+        a_case(1),
+        first(1, at(3), box(ROD, class_id=0), box(id="own"), by="cleo", rejected=(CELL.id,)),
+        first(0, at(2), box(CELL), box(ROD, id="b2")),
+        second(0, at(4), box(id="blind")),
+    )
+    with units() as uow:
+        early, late = uow.statistics.first_looks(at(2), at(5))
+        assert uow.statistics.first_looks(at(3), at(5)) == [late]
+        assert uow.statistics.first_looks(at(2), at(3)) == [early]
+        (again,) = uow.statistics.second_looks(at(4), at(5))
+        assert uow.statistics.second_looks(at(2), at(4)) == []
+    assert (early.case_id, early.reviewer, early.at) == ("k0", "ana", at(2))
+    assert early.verdicts == Verdicts(accepted=2)
+    assert late.verdicts == Verdicts(relabelled=1, rejected=1, added=1)
+    assert late.overrode and not early.overrode
+    assert early.model == f"{OLD.name}:{OLD.version}"
+    assert [b.box for b in early.detections] == [CELL.box, ROD.box]
+    assert [b.box for b in again.first] == [CELL.box, ROD.box]
+    assert [b.id for b in again.blind] == ["blind"]
+    assert (again.final, again.reviewer, again.active_seconds) == ((), "ben", 0.0)
