@@ -26,7 +26,8 @@ _README = """The audit log {name}, as it was with {size} entries.
 Get the key, and those of witnesses, from whoever is accountable for the log over another way than
 this folder. What the fields of an entry mean: docs/audit-events.md of Second Look. What stands as
 hmac-sha256:... is a commitment to an image or to what was said of one: whoever runs the log can
-open it, unless it was erased.
+open it, unless it was erased. Entries past their retention may be gone: an event log.purged says
+which, their hashes are still checked, and events.jsonl begins behind them.
 """
 
 
@@ -38,7 +39,8 @@ def export_log(log: AuditLog, folder: Path, progress: Progress | None = None) ->
     note, key = log.checkpoint(), log.key.signer().key
     size = Checkpoint.parse(note.text).size
     copy = LogFiles(folder / "log")
-    files: list[Tile | Bundle] = [*tiles_of(size), *bundles_of(size)]
+    first = log.files.first_entry(size)
+    files: list[Tile | Bundle] = [*tiles_of(size), *bundles_of(size, since=first)]
     for each in files:
         path = copy.folder / each.path
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,6 +50,6 @@ def export_log(log: AuditLog, folder: Path, progress: Progress | None = None) ->
     (folder / "README.txt").write_text(_README.format(name=key.name, size=size))
     shutil.copyfile(_SCRIPT, folder / "verify.py")
     with (folder / "events.jsonl").open("wb") as lines:
-        for entry in copy.entries(size):
+        for entry in copy.entries(size, since=first):
             lines.write(entry + b"\n")
     return verify_files(copy, key, progress=progress)

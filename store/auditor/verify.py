@@ -6,7 +6,8 @@ package `cryptography`; nothing of the software that made the log.
 
 What is checked: the checkpoint is signed with the log's key (--key) and by each witness that you
 name (--witness); every entry has the hash that stands in the tree; the tree adds up to the root
-that the checkpoint signs. Formats: RFC 6962, https://c2sp.org/tlog-tiles,
+that the checkpoint signs. Entries past their retention may be gone, if a later entry log.purged
+says so: then their hashes are checked and they are not looked at. Formats: RFC 6962, https://c2sp.org/tlog-tiles,
 https://c2sp.org/tlog-checkpoint, https://c2sp.org/tlog-cosignature, https://c2sp.org/tlog-proof.
 
 Get the key from whoever is accountable for the log over another way than this folder: the one that
@@ -151,14 +152,20 @@ def folded(hashes: list[bytes]) -> list[bytes]:
     return [node_hash(hashes[at], hashes[at + 1]) for at in range(0, len(hashes) - 1, 2)]
 
 
-def check_log(log: Path, checkpoint: Checkpoint) -> None:
-    """Every entry, and what they add up to. Says which is the first that is wrong."""
+def check_log(log: Path, checkpoint: Checkpoint) -> int:
+    """Every entry, and what they add up to. Says which is the first that is wrong; how many entries
+    are gone, on record."""
+    purged = purged_bundles(log, checkpoint.size)
     peaks: list[tuple[int, bytes]] = []  # complete subtrees from the left: (size, hash)
     for index in range(-(-checkpoint.size // WIDTH)):
         first = index * WIDTH
         width = min(WIDTH, checkpoint.size - first)
-        entries = unpacked(read(log, f"tile/entries/{number(index)}", width), width, first)
         told = read(log, f"tile/0/{number(index)}", width)
+        if index in purged:
+            for place in range(WIDTH):
+                push(peaks, told[32 * place : 32 * place + 32])
+            continue
+        entries = unpacked(read(log, f"tile/entries/{number(index)}", width), width, first)
         for place, entry in enumerate(entries):
             found = leaf_hash(entry)
             if found != told[32 * place : 32 * place + 32]:
@@ -174,6 +181,26 @@ def check_log(log: Path, checkpoint: Checkpoint) -> None:
             f"The {checkpoint.size} entries do not add up to the root that is signed: some were "
             "changed together with their hashes."
         )
+    return len(purged) * WIDTH
+
+
+def purged_bundles(log: Path, size: int) -> set[int]:
+    """Those that are not there, and of which the newest entry log.purged says so. It is an entry
+    like any other, and checked with the others."""
+    whole = range(size // WIDTH)
+    missing = {at for at in whole if not (log / f"tile/entries/{number(at)}").is_file()}
+    for index in reversed(range(-(-size // WIDTH)) if missing else range(0)):
+        if index in missing:
+            continue
+        width = min(WIDTH, size - index * WIDTH)
+        data = read(log, f"tile/entries/{number(index)}", width)
+        for entry in reversed(unpacked(data, width, index * WIDTH)):
+            if b'"type":"log.purged"' in entry:
+                event = json.loads(entry)
+                if event["type"] == "log.purged":
+                    end = event["subject"]["last"] + 1
+                    return {at for at in missing if (at + 1) * WIDTH <= end}
+    return set()
 
 
 def push(peaks: list[tuple[int, bytes]], leaf: bytes) -> None:
@@ -234,8 +261,12 @@ def main() -> int:
             checkpoint = check_proof(event, proof)
         else:
             checkpoint = Checkpoint((asked.log / "checkpoint").read_bytes())
-            check_log(asked.log, checkpoint)
+            purged = check_log(asked.log, checkpoint)
             print(f"\rAll {checkpoint.size} entries are in the log that the checkpoint signs.")
+            if purged:
+                print(
+                    f"{purged} of them are gone, past their retention: only their hashes are here."
+                )
         checkpoint.check(key)
         print(f"The checkpoint is signed with the key {key.name}+{key.id}.")
         for text in asked.witness:

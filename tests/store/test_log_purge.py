@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from loop.tiles import Bundle
 from store import tables
 from store.audit_log import AuditLog
 from store.database import writing
+from store.log_export import export_log
 from store.log_files import LogFiles
 from store.log_purge import PurgeableFiles
 from store.log_verify import verify_files
@@ -207,3 +210,35 @@ def test_many_processes_find_the_same(log: AuditLog) -> None:
     key = log.key.public()
     assert key is not None
     assert verify_files(log.files, key, processes=2).purged == 512
+
+
+def test_an_export_of_what_is_left_verifies_by_its_own_script(
+    log: AuditLog, tmp_path: Path
+) -> None:
+    purge(log)
+    folder = tmp_path / "export"
+    assert export_log(log, folder).purged == 512
+    script = [sys.executable, str(folder / "verify.py")]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "512 of them are gone" in done.stdout
+    lines = (folder / "events.jsonl").read_bytes().splitlines()
+    assert len(lines) == log.head().size - 512
+    (folder / "log" / Bundle(2).path).unlink()
+    done = subprocess.run(script, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "tile/entries/002" in done.stderr
+
+
+def test_the_databases_copy_is_made_anew_of_what_is_left(log: AuditLog) -> None:
+    purge(log)
+    assert log.reindex().purged == 512
+    assert verified(log) == 512
+    assert log.tail(1000)[0].index == 512
+
+
+def test_it_is_made_anew_after_half_a_purge(log: AuditLog) -> None:
+    purge(log)
+    log.rows.drop(600)
+    log.reindex()
+    assert verified(log) == 512
