@@ -25,16 +25,24 @@ from cluster.local_ray import ray_environment
 from cluster.service import service_swap
 from loop.api_keys import Scope
 from loop.drift import MIN_DETECTIONS, Reference, profile_of
-from loop.errors import Unavailable
+from loop.errors import Stopped, Unavailable
 from loop.events import Actor, Event, Outcome, Role
 from loop.managing_keys import ManageApiKeys
 from loop.predictions import ModelRef
 from loop.promoting import CHAMPION, RELEASE_REASON_TAG, RELEASE_TAG, approve, promote
 from loop.promotions import PromotionState
 from loop.serving_orders import ServingOrder
+from loop.stopping import resume_service, stop_service
 from loop.trial_counts import TrialCounts, summed
 from loop.trials import TrialKind, TrialPlan
-from serve.release import ask_for, deploy, wait_until_served, wait_until_tried
+from serve.release import (
+    STOPPED,
+    ask_for,
+    deploy,
+    wait_until_served,
+    wait_until_tried,
+    what_serves,
+)
 from store.audit_log import open_audit_log
 from store.model_registry import open_model_registry
 from store.settings import Settings, load_settings
@@ -276,6 +284,29 @@ def test_a_swap_under_load_fails_no_request_and_restarts_nothing(cluster: Cluste
     assert replicas(cluster) == before
     state = httpx.get(f"{cluster.api}/v1/model").json()
     assert state["classes"] == list(OTHER_NAMES)
+
+
+def test_a_stop_reaches_every_replica_restarts_none_and_is_lifted(cluster: Cluster) -> None:
+    cluster.swap(cluster.one)
+    before, engineer = replicas(cluster), Actor("eva", Role.ENGINEER)
+    units = open_units_of_work(cluster.settings)
+    stop_service(units, actor=engineer, reason="It misses rods.")
+    waited_for(lambda: what_serves(cluster.api) == STOPPED)
+    with httpx.Client(base_url=cluster.api, timeout=30) as client:
+        for _ in range(10):  # whichever replica answers
+            answer = client.post("/v1/images", content=picture(90, 60), headers=JPEG)
+            assert answer.status_code == 503
+            assert answer.json()["error"]["code"] == "stopped"
+        assert client.get("/v1/model").json()["stopped"]["by"] == "eva"
+        with pytest.raises(Stopped):
+            cluster.swap(cluster.two)
+        wait_until_served(cluster.api, deploy(cluster.settings, cluster.dashboard, cluster.two), 60)
+        assert client.post("/v1/detect", content=picture(90, 60)).status_code == 503
+        assert replicas(cluster) == before
+        order = resume_service(units, cluster.one, actor=engineer, reason="Mended.")
+        wait_until_served(cluster.api, order, 60)
+        assert client.post("/v1/detect", content=picture(90, 60)).status_code == 200
+    assert replicas(cluster) == before
 
 
 def test_a_broken_model_is_reported_and_the_old_one_serves_on(cluster: Cluster) -> None:
