@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from cluster.commands import audit, data, erasing, gold, models, oversight, retention, run, techfile, training, users
+from cluster.commands import (
+    audit,
+    data,
+    erasing,
+    gold,
+    models,
+    oversight,
+    retention,
+    run,
+    techfile,
+    training,
+    users,
+)
 from cluster.console import err, print_error
 from cluster.context import CommandLine
 from loop.errors import LoopError

@@ -79,7 +79,7 @@ def build_oversight(
                 type="evidence.built",
                 actor=actor,
                 subject={"kind": "oversight_report"},
-                outputs={kind: _sha256(text) for kind, (_, text) in texts.items()},
+                outputs={name: _sha256(text) for name, text in texts.values()},
                 details={"gaps": len(missing)},
             )
         )
