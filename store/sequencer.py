@@ -15,7 +15,7 @@ _logger = logging.getLogger(__name__)
 # So much later than the commit, so that a process made for it (`run`) does it where there is one,
 # and what is committed in one go is integrated in one go.
 _PATIENCE_SECONDS = 0.5
-_LOOK_SECONDS = 0.1
+_LOOK_SECONDS = 0.5
 _AGAIN_SECONDS = 1.0  # after a failure
 
 _all: weakref.WeakSet[Sequencer] = weakref.WeakSet()

@@ -126,6 +126,7 @@ def verify(
             {
                 "verified": True,
                 "events": verified.size,
+                "purged": verified.purged,
                 "root": verified.root,
                 "cosigned": {name: as_time(at) for name, at in verified.cosigned.items()},
                 "seen_by_witnesses": verified.seen,
@@ -133,6 +134,12 @@ def verify(
         )
         return
     out.print(f"Verified: {verified.size} events, root {verified.root}.", highlight=False)
+    if verified.purged:
+        out.print(
+            f"The first {verified.purged} entries were purged, which is on record: their hashes "
+            "were checked, their words are gone.",
+            highlight=False,
+        )
     for name, at in verified.cosigned.items():
         out.print(f"Cosigned by {name} at {as_time(at)}.", highlight=False, markup=False)
     for name, size in verified.seen.items():
