@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.commands import audit_runs, audit_serve, audit_witness
+from cluster.commands import audit_runs, audit_serve, audit_trace, audit_witness
 from cluster.commands.audit_options import (
     KeyOption,
     WitnessOption,
@@ -37,6 +37,7 @@ EventArgument = Annotated[str, typer.Argument(help="An index, or an event's id."
 def add_to(app: typer.Typer) -> None:
     audit_runs.add_to(group)
     audit_serve.add_to(group)
+    audit_trace.add_to(group)
     audit_witness.add_to(group)
     app.add_typer(group, name="audit")
 
