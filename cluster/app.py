@@ -12,6 +12,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from cluster.auditing import open_tracing
 from cluster.bulk_import import open_bulk_imports
 from cluster.console import print_error
 from cluster.context import running_swap, running_trials
@@ -41,17 +42,20 @@ def open_app(settings: Settings) -> Iterator[FastAPI]:
     """The app with everything behind it. Raises `Misconfigured`, `Unavailable`."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     from ui.app import Outside, build_app  # imports Gradio, which reads the line above
+    from ui.auditing import Auditing
     from ui.page import Parts
 
     units, tracking = open_units_of_work(settings), open_tracking(settings)
     threading.Thread(target=_warm_up, args=(tracking,), daemon=True).start()
     ended = threading.Event()
-    sequencer = Sequencer(open_audit_log(settings))
+    log = open_audit_log(settings)
+    sequencer = Sequencer(log)
     threading.Thread(target=sequencer.run, args=(ended,), name="audit log", daemon=True).start()
     watch = TrialWatch(units, tracking, lambda: running_trials(settings))
     threading.Thread(target=watch.run, args=(ended,), name="trials", daemon=True).start()
     # The API is on this machine or next to it: no proxy for the internet in between.
     url, headers = settings.api_url, api_headers(settings)
+    registry = open_model_registry(settings)
     with httpx.Client(
         base_url=url, trust_env=False, timeout=_API_SECONDS, headers=headers
     ) as client:
@@ -59,7 +63,7 @@ def open_app(settings: Settings) -> Iterator[FastAPI]:
             units=units,
             images=open_image_store(settings),
             tracking=tracking,
-            registry=open_model_registry(settings),
+            registry=registry,
             people=open_people(settings, units),
             operations=Operations(
                 open_training_jobs(settings, units),
@@ -69,6 +73,13 @@ def open_app(settings: Settings) -> Iterator[FastAPI]:
             ),
             client=client,
             agreement=settings.agreement,
+            auditing=Auditing(
+                open_tracing(settings, units, log),
+                units,
+                tracking,
+                registry,
+                tuple(each.key for each in settings.audit_witnesses),
+            ),
         )
         outside = Outside(
             open_bulk_imports(settings),

@@ -24,7 +24,7 @@ class Permission(StrEnum):
     STOP = "stop"  # take the model out of service, and put it back
     DECIDE = "decide"  # approve, refuse, promote and roll back models
     SEE_MODELS = "see_models"
-    AUDIT = "audit"
+    AUDIT = "audit"  # read, verify and take away the audit log
     MANAGE_PEOPLE = "manage_people"
     ERASE = "erase"  # delete what is past its retention, and what somebody has a right to
 
@@ -59,6 +59,7 @@ _GRANTS: dict[Role, frozenset[Permission]] = {
         {
             Permission.SEE_PROGRESS,
             Permission.STOP,
+            Permission.AUDIT,
             Permission.MANAGE_PEOPLE,
             Permission.ERASE,
         }

@@ -17,6 +17,7 @@ from ui.errors import install_error_handlers
 from ui.gate import HEALTH, person_of
 from ui.page import Parts, build_page
 from ui.routes import imports, uploads
+from ui.routes.audit import AuditRoutes
 from ui.routes.desk import DeskRoutes
 from ui.routes.images import ImageRoutes
 from ui.static_files import static_files, static_path
@@ -27,7 +28,15 @@ _MONO = ["ui-monospace", "monospace"]
 # Between looks of an idle queue for events.
 _QUEUE_SECONDS = 0.02
 _PROGRESS_SECONDS = 0.1
-_STYLES = ("page.css", "figures.css", "desk.css", "uploads.css", "training.css", "people.css")
+_STYLES = (
+    "page.css",
+    "figures.css",
+    "desk.css",
+    "uploads.css",
+    "training.css",
+    "people.css",
+    "audit.css",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +87,7 @@ def _add_routes(app: FastAPI, settings: Settings, parts: Parts, outside: Outside
     desk = Desk(parts.units, settings.desk)
     app.include_router(DeskRoutes(desk, parts.units, settings.lease_seconds).router())
     app.include_router(ImageRoutes(parts.units, parts.images).router())
+    app.include_router(AuditRoutes(parts.auditing).router())
     limits = Limits(settings.max_image_bytes, settings.max_image_pixels)
     app.include_router(
         uploads.router(client=outside.client, limits=limits, units=parts.units, person_of=person_of)

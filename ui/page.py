@@ -16,6 +16,8 @@ from loop.ports import ImageStore, UnitsOfWork
 from store.model_registry import ModelRegistry
 from store.tracking import Tracking
 from ui.api_keys import build_api_keys
+from ui.audit_tab import build_audit
+from ui.auditing import Auditing
 from ui.guard import Guard, guard
 from ui.impact import build_impact
 from ui.operations import Operations
@@ -42,6 +44,7 @@ class Parts:
     operations: Operations
     client: httpx.Client
     agreement: AgreementSettings
+    auditing: Auditing
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,7 @@ def _tabs(parts: Parts, static: str) -> list[_Tab]:
                 guard, units, images, parts.tracking, parts.registry, parts.operations
             ),
         ),
+        _Tab("audit", "Audit", Permission.AUDIT, lambda: build_audit(static)),
         _Tab(
             "service",
             "Stop switch",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -19,14 +17,12 @@ from cluster.commands.audit_options import (
 )
 from cluster.console import out, print_json, print_table, progress, when
 from cluster.context import JsonOption, settings_of, settings_to_read
-from loop.errors import InvalidInput, LoopError
+from loop.errors import InvalidInput
 from loop.event_query import EventQuery
-from loop.events import Event, Outcome, Role, now
-from loop.signed_notes import VerifierKey
-from store.audit_log import AuditLog, Entry, open_audit_log
-from store.log_export import export_log
-from store.log_verify import Verified
-from store.settings import Settings
+from loop.events import Role
+from store.audit_log import Entry, open_audit_log
+from store.log_checks import check_log
+from store.log_export import export_log, exported
 from store.unit_of_work import open_units_of_work
 
 group = typer.Typer(help="Read and verify the audit log.", no_args_is_help=True)
@@ -120,8 +116,16 @@ def verify(
     log = open_audit_log(settings)
     own = log_key(settings, key) if key else None
     witnesses = witness_keys(witness)
-    with progress("Verifying the audit log") as step, _recorded(settings, log, witnesses):
-        verified = log.verify(own, witnesses, step)
+    with progress("Verifying the audit log") as step:
+        verified = check_log(
+            log,
+            open_units_of_work(settings),
+            settings.acting(Role.AUDITOR),
+            own,
+            witnesses,
+            step,
+            witnessed=bool(settings.audit_witnesses),
+        )
     if json:
         print_json(
             {
@@ -198,7 +202,9 @@ def export(
     log = open_audit_log(settings)
     with progress("Exporting the audit log") as step:
         verified = export_log(log, folder, step)
-    _record(settings, verified)
+    with open_units_of_work(settings)() as uow:
+        uow.record(exported(verified.size, verified.root, settings.acting(Role.AUDITOR)))
+        uow.commit()
     if json:
         print_json({"folder": str(folder), "events": verified.size, "root": verified.root})
     else:
@@ -207,49 +213,6 @@ def export(
             highlight=False,
             markup=False,
         )
-
-
-def _record(settings: Settings, exported: Verified) -> None:
-    """That somebody took the log away."""
-    event = Event(
-        "evidence.built",
-        settings.acting(Role.AUDITOR),
-        {"kind": "audit_export"},
-        {"events": exported.size},
-        outputs={"root": exported.root},
-    )
-    with open_units_of_work(settings)() as uow:
-        uow.record(event)
-        uow.commit()
-
-
-@contextmanager
-def _recorded(
-    settings: Settings, log: AuditLog, witnesses: Sequence[VerifierKey]
-) -> Iterator[None]:
-    """Put on record that the log is verified in the block, and how it came out."""
-    head, started = log.head(), now()
-    failure: LoopError | None = None
-    try:
-        yield
-    except LoopError as error:
-        failure = error
-        raise
-    finally:
-        event = Event(
-            "audit.verified",
-            settings.acting(Role.AUDITOR),
-            {"what": "log", "tree_size": head.size, "root_sha256": head.root},
-            {"witnessed": bool(witnesses or settings.audit_witnesses)},
-            Outcome.FAILED if failure else Outcome.DONE,
-            failure.message if failure else "",
-            started=started,
-        )
-        # A log that is broken takes nothing more: what is told is that.
-        broken = suppress(LoopError) if failure else nullcontext()
-        with broken, open_units_of_work(settings)() as uow:
-            uow.record(event)
-            uow.commit()
 
 
 @group.command()

@@ -67,6 +67,10 @@ APP: Mapping[str, Entry] = {
     "POST /desk/uploads": ("image.uploaded", "image.queued"),
     "POST /desk/imports": "the data set is still to come",
     "PUT /desk/imports/{import_id}/archive": _IMPORTS,
+    "POST /audit/verify": ("audit.verified",),
+    "POST /audit/verify-run": ("audit.verified",),
+    "POST /audit/verify-model": ("audit.verified",),
+    "POST /audit/export": ("evidence.built",),
 }
 
 HANDLERS: Mapping[str, Entry] = {
@@ -163,6 +167,7 @@ COMMANDS: Mapping[str, Entry] = {
     "audit key": LOOKS,
     "audit serve": LOOKS,
     "audit export": ("evidence.built",),
+    "audit trace": LOOKS,
     "audit witness": ("witness.refused",),
     # The file that it writes is the operator's own, and none of this system's state.
     "techfile init": LOOKS,
