@@ -19,7 +19,6 @@ from sqlalchemy import (
     desc,
     func,
     insert,
-    or_,
     select,
     update,
 )
@@ -30,6 +29,7 @@ from loop.event_references import references
 from loop.event_types import check_event
 from loop.events import Event, canonical_json
 from store import tables
+from store.audit_search import newest
 from store.database import reading, writing
 
 # Of one statement, so that databases and drivers do not run into limits of theirs.
@@ -160,10 +160,13 @@ class AuditRows:
 
     def find(self, query: EventQuery, limit: int, before: int | None = None) -> list[Stored]:
         """The last ``limit``, oldest first."""
-        wanted = _narrowed(self._select(), query)
-        if before is not None:
-            wanted = wanted.where(_log.index < before)
-        return self._read(wanted.order_by(desc(_log.index)).limit(limit))[::-1]
+        with reading(self.engine) as connection:
+            indexes = newest(connection, query, limit, before)
+            found: list[Stored] = []
+            for at in range(0, len(indexes), _AT_ONCE):
+                some = self._select().where(_log.index.in_(indexes[at : at + _AT_ONCE]))
+                found += [(row[0], row[1]) for row in connection.execute(some)]
+        return sorted(found)
 
     def first_since(self, at: str) -> int | None:
         """The lowest index of an event that ended at ``at`` or later; None if there is none."""
@@ -203,24 +206,6 @@ class AuditRows:
     def _read(self, query: Select[int, bytes]) -> list[Stored]:
         with reading(self.engine) as connection:
             return [(row[0], row[1]) for row in connection.execute(query)]
-
-
-def _narrowed(query: Select[int, bytes], wanted: EventQuery) -> Select[int, bytes]:
-    refers = tables.audit_references.c
-    for kind, value in wanted.about:
-        about = select(refers.index).where(refers.kind == kind, refers.value == value)
-        query = query.where(_log.index.in_(about))
-    if wanted.types:
-        query = query.where(or_(*map(_is_type, wanted.types)))
-    if wanted.since:
-        query = query.where(_log.at >= wanted.since)
-    if wanted.until:
-        query = query.where(_log.at < wanted.until)
-    return query
-
-
-def _is_type(type: str) -> ColumnElement[bool]:
-    return _log.type == type if "." in type else _log.type.startswith(f"{type}.", autoescape=True)
 
 
 def _delete(connection: Connection, ids: Sequence[int]) -> None:

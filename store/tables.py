@@ -387,9 +387,11 @@ audit_log = Table(
     Column("index", BigInteger, primary_key=True, autoincrement=False),
     Column("event", Text, nullable=False),
     Column("event_id", Text, nullable=False, index=True),
-    Column("type", Text, nullable=False, index=True),
-    Column("at", String(32), nullable=False, index=True),
+    Column("type", Text, nullable=False),
+    Column("at", String(32), nullable=False),
     Column("actor", Text, nullable=False, index=True),
+    Index("ix_audit_log_type_index", "type", "index"),
+    Index("ix_audit_log_at_index", "at", "index"),
 )
 
 # Which entries are about what: `loop.event_references`.
