@@ -27,7 +27,7 @@ _AUTHENTICATED = {
     Authentication.LINK: "by a one-time link",
     Authentication.API_KEY: "by an API key",
     Authentication.OPERATING_SYSTEM: "as somebody who may run commands in this home",
-    Authentication.PROCESS: "a part of Second Look by itself",
+    Authentication.PROCESS: "acting as a part of Second Look",
     Authentication.NONE: "nobody was authenticated",
     Authentication.UNKNOWN: "how they were authenticated is not on record",
 }

@@ -8,7 +8,7 @@ from sqlalchemy import RowMapping, and_, delete, or_, select, update
 
 from loop.accounts import Account, Failures, Invitation, Session, login_key, role_names
 from loop.errors import NotFound
-from loop.events import Role
+from loop.events import Authentication, Role
 from store import tables
 from store.repositories.base import Repository
 
@@ -58,7 +58,9 @@ class SqlSessions(Repository):
         row = self._one(query.where(session.c.token_sha256 == token_sha256))
         if row is None:
             return None
-        return Session(**{column.name: row[column] for column in session.columns}), account_of(row)
+        values = {column.name: row[column] for column in session.columns}
+        values["method"] = Authentication(values["method"])
+        return Session(**values), account_of(row)
 
     def note_use(self, token_sha256: str, at: str) -> None:
         table = tables.sessions

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, event
 
+from loop.access import Permission
 from loop.accounts import Account, Failures, Invitation, Session, stamp
 from loop.errors import Conflict, LoopError, NotFound, SignInRefused
-from loop.events import Actor, Event, Role
+from loop.events import Actor, Authentication, Event, Role
 from loop.ports import UnitOfWork, UnitsOfWork
 from loop.sessions import token_sha256
 from store.database import open_engine
@@ -35,7 +36,7 @@ def at(minute: int) -> str:
 
 
 def session(number: int = 0, of: Account = ANA, seen: int = 0, ends: int = 30) -> Session:
-    return Session(f"{number:064}", of.id, "password", at(0), at(seen), at(ends))
+    return Session(f"{number:064}", of.id, Authentication.PASSWORD, at(0), at(seen), at(ends))
 
 
 def invitation(number: int = 0, of: Account | None = ANA, expires: int = 30) -> Invitation:
@@ -118,6 +119,15 @@ def test_a_session_is_found_with_whose_it_is(units: UnitsOfWork) -> None:
     with units() as uow:
         assert uow.sessions.find(session().token_sha256) == (session(), ANA)
         assert uow.sessions.find("0" * 63 + "1") is None
+
+
+def test_what_a_signed_in_person_does_can_be_recorded(units: UnitsOfWork) -> None:
+    keep(units, lambda uow: uow.sessions.add(session()))
+    with units() as uow:
+        found = uow.sessions.find(session().token_sha256)
+        assert found is not None
+        actor = found[1].person(found[0].method).acting(Permission.SEE_PROGRESS)
+        uow.record(Event("session.ended", actor, {"person": actor.pseudonym}))
 
 
 def test_sessions_end_one_by_one_and_all_at_once(units: UnitsOfWork) -> None:

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 
-from loop.access import Permission
+from loop.access import Permission, Person
 from loop.errors import BrokenRecord, InvalidInput, NotFound
 from loop.event_query import EventQuery
 from loop.event_types import event_types
@@ -61,6 +61,7 @@ class _AuditRoute(APIRoute):
 @dataclass(frozen=True, slots=True)
 class AuditRoutes:
     auditing: Auditing
+    person_of: Callable[[Request], Person] = person_of
 
     def router(self) -> APIRouter:
         router = APIRouter(prefix="/audit", route_class=_AuditRoute)
@@ -80,7 +81,7 @@ class AuditRoutes:
 
     def state(self, request: Request) -> Json:
         """The log's size, root, key and witnesses, and the types that can be searched for."""
-        _auditor(request)
+        self._auditor(request)
         return self.auditing.state() | {"types": event_types()}
 
     def events(
@@ -100,7 +101,7 @@ class AuditRoutes:
         before: Annotated[int | None, Query(ge=0)] = None,
     ) -> Json:
         """Newest first. ``kind`` and ``value`` are any other reference; ``to`` is the last day."""
-        _auditor(request)
+        self._auditor(request)
         asked = {
             "person": person,
             "case": case,
@@ -120,7 +121,7 @@ class AuditRoutes:
         return {"rows": [row(each) for each in page], "before": page[-1].index if more else None}
 
     def event(self, request: Request, which: str) -> Json:
-        _auditor(request)
+        self._auditor(request)
         entry = self._entry(which)
         with self.auditing.units() as uow:
             reason = opened_reason(uow, entry.event)
@@ -128,43 +129,43 @@ class AuditRoutes:
 
     def proof(self, request: Request, which: str) -> Json:
         """The entry, verified against the newest checkpoint."""
-        _auditor(request)
+        self._auditor(request)
         return self.auditing.check_entry(self._entry(which))
 
     def origins(self, request: Request, which: str) -> Json:
-        _auditor(request)
+        self._auditor(request)
         return self.auditing.tracing.of_event(_index(which), forward=False).as_dict()
 
     def consequences(self, request: Request, which: str) -> Json:
-        _auditor(request)
+        self._auditor(request)
         return self.auditing.tracing.of_event(_index(which), forward=True).as_dict()
 
     def trace(self, request: Request, kind: Text, value: Text, forward: bool = False) -> Json:
         """From a request, an image, a case, a model… instead of from one entry."""
-        _auditor(request)
+        self._auditor(request)
         return self.auditing.tracing.of(kind, value, forward=forward).as_dict()
 
     def entry_zip(self, request: Request, which: str) -> Response:
-        _auditor(request)
+        self._auditor(request)
         entry = self._entry(which)
         data = zip_of_entry(entry, self.auditing.prove(entry), self.auditing.key())
         return Response(data, media_type="application/zip", headers=_named(f"entry-{entry.index}"))
 
     def verify(self, request: Request) -> StreamingResponse:
         """The whole log: JSON lines with how far it is, and at last what came out."""
-        actor = _auditor(request)
+        actor = self._auditor(request)
         lines = self.auditing.check_all(actor)
         return StreamingResponse(lines, media_type="application/x-ndjson", headers=_ZIP)
 
     def verify_run(self, request: Request, body: Named) -> Json:
-        return self.auditing.check_run(body.name.strip(), _auditor(request))
+        return self.auditing.check_run(body.name.strip(), self._auditor(request))
 
     def verify_model(self, request: Request, body: Named) -> Json:
-        return self.auditing.check_model(body.name.strip(), _auditor(request))
+        return self.auditing.check_model(body.name.strip(), self._auditor(request))
 
     def export(self, request: Request) -> StreamingResponse:
         """A copy of the log with the script that verifies it. On record before it begins."""
-        actor = _auditor(request)
+        actor = self._auditor(request)
         copy = copy_of(self.auditing.log)
         checkpoint = copy.checkpoint
         with self.auditing.units() as uow:
@@ -188,12 +189,11 @@ class AuditRoutes:
             found |= {entry.index: entry for entry in entries}
         return [found[index] for index in sorted(found, reverse=True)][: ROWS + 1]
 
+    def _auditor(self, request: Request) -> Actor:
+        return self.person_of(request).acting(Permission.AUDIT)
+
     def _entry(self, which: str) -> Entry:
         return self.auditing.log.get(_index(which))
-
-
-def _auditor(request: Request) -> Actor:
-    return person_of(request).acting(Permission.AUDIT)
 
 
 def _index(which: str) -> int | str:

@@ -79,7 +79,6 @@ export class LogPanel {
       autocomplete: 'off',
       spellcheck: false,
       placeholder: 'run id, version, or champion',
-      aria: { label: 'MLflow run, or model version' },
     });
     const check = (label, ask) => {
       const button = action(label, () =>
@@ -99,7 +98,7 @@ export class LogPanel {
       el(
         'span',
         { class: 'sla-line sla-mlflow' },
-        name,
+        el('label', {}, 'MLflow run or model version ', name),
         check('Verify run', (text) => this.#api.verifyRun(text)),
         check('Verify model', (text) => this.#api.verifyModel(text)),
       ),

@@ -3,8 +3,8 @@
 import { el } from '../uploads/dom.mjs';
 import { count, gapsIn, outcomeOf } from './words.mjs';
 
-// Deeper ones, such as the answers of a snapshot, open when somebody wants to see them.
-const OPEN_LEVELS = 3;
+// Of many side by side, such as the answers of a snapshot, each opens when somebody wants to see it.
+const MOST_OPEN = 6;
 
 export function tree(step, onEntry) {
   const gaps = gapsIn(step);
@@ -12,16 +12,16 @@ export function tree(step, onEntry) {
   return el('div', { class: 'sla-tree' }, el('p', { class: 'sla-quiet' }, told), node(step, onEntry));
 }
 
-function node(step, onEntry, level = 0) {
+function node(step, onEntry, open = true) {
   const quiet = (text) => el('p', { class: 'sla-quiet' }, text);
   return el(
     'details',
-    { open: level < OPEN_LEVELS },
+    { open },
     el('summary', {}, step.title, gapMark(step)),
     ...(step.note ? [quiet(step.note)] : []),
     ...step.gaps.map((gap) => el('p', { class: 'sla-gap' }, el('strong', {}, 'Gap. '), gap)),
     ...(step.events.length > 0 ? [entries(step.events, onEntry)] : []),
-    ...step.steps.map((each) => node(each, onEntry, level + 1)),
+    ...step.steps.map((each) => node(each, onEntry, step.steps.length <= MOST_OPEN)),
   );
 }
 
