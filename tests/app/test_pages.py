@@ -21,8 +21,8 @@ _TABS = {
     "ana": ["Review", "Upload", "Progress", "What changed"],
     "ben": ["Review", "Upload", "Progress", "What changed"],
     "eva": ["Upload", "Progress", "What changed", "Training", "Stop switch"],
-    "aud": ["Progress", "What changed", "Training"],
-    "root": ["Progress", "What changed", "Stop switch", "People"],
+    "aud": ["Progress", "What changed", "Training", "Audit"],
+    "root": ["Progress", "What changed", "Stop switch", "Audit", "People"],
 }
 # Whatever is wider than its place: text that is cut off without an ellipsis, or a page that scrolls
 # sideways.
@@ -76,7 +76,7 @@ def test_each_role_sees_its_tabs_and_everything_in_them_fits(
     assert page.errors == []
 
 
-@pytest.mark.parametrize("login", ["ana", "eva", "root"])
+@pytest.mark.parametrize("login", ["ana", "aud", "eva", "root"])
 def test_everything_fits_a_phone(app: App, sign_in: SignIn, login: str) -> None:
     if login == "ana":
         app.queue(found((60, 50, 160, 150, 0, 0.9), (300, 200, 380, 290, 1, 0.5)))

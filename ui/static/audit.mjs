@@ -20,7 +20,11 @@ export async function mount({ element, base = '' }) {
 
 function create(base) {
   const api = createApi({ base });
-  const entry = new EntryPanel(api, (link) => search.about(link));
+  const entry = new EntryPanel(
+    api,
+    (link) => search.about(link),
+    () => search.comeBack(),
+  );
   const search = new Search(api, entry);
   const log = new LogPanel(api);
   const root = el(

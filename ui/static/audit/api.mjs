@@ -4,10 +4,11 @@ const TRACE_PATIENCE_MS = 60_000;
 
 /** What the server refused or found; `hint` says what to do. */
 export class Told extends Error {
-  constructor({ message = '', hint = '' } = {}) {
+  constructor({ message = '', hint = '' } = {}, status = 0) {
     super(message || 'The server did not answer as it should.');
     this.name = 'Told';
     this.hint = hint;
+    this.status = status;
   }
 }
 
@@ -30,7 +31,7 @@ export function createApi({ base = '', fetch: send = globalThis.fetch.bind(globa
     if (response.status === 401) {
       throw new Told({ message: 'You are signed out.', hint: 'Reload the page and sign in.' });
     }
-    throw new Told(await wordsOf(response));
+    throw new Told(await wordsOf(response), response.status);
   }
 
   const get = async (path, query = {}) => {

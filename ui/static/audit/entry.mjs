@@ -11,13 +11,18 @@ export class EntryPanel {
   #shown = null;
   #contents = el('div', {});
 
-  /** `onSearch({kind, value})` is called for what somebody wants to see the other entries of. */
-  constructor(api, onSearch) {
+  /**
+   * `onSearch({kind, value})` is called for what somebody wants to see the other entries of,
+   * `onBack()` where the list is out of sight.
+   */
+  constructor(api, onSearch, onBack) {
     this.#api = api;
     this.#onSearch = onSearch;
+    const back = action('Back to the entries', onBack, { class: 'sla-button sla-back' });
     this.element = el(
       'section',
       { class: 'sla-entry', tabIndex: -1, aria: { label: 'The chosen entry' } },
+      back,
       this.#contents,
     );
     this.clear();
@@ -41,8 +46,7 @@ export class EntryPanel {
     }
     if (this.#shown !== which) return; // another one was chosen meanwhile
     this.#draw(entry);
-    this.element.focus({ preventScroll: true });
-    this.element.scrollIntoView({ block: 'nearest' });
+    this.#come();
   }
 
   /** The tree of something that was searched for, instead of an entry. */
@@ -57,11 +61,17 @@ export class EntryPanel {
     } catch (error) {
       place.replaceChildren(sorry(error));
     }
-    this.element.focus({ preventScroll: true });
-    this.element.scrollIntoView({ block: 'nearest' });
+    this.#come();
   }
 
   #open = (index) => this.show(index);
+
+  /** Below the list, as on a phone, it is to be seen from its top; beside it, it stands there. */
+  #come() {
+    const below = globalThis.matchMedia('(max-width: 1023px)').matches;
+    this.element.focus({ preventScroll: true });
+    this.element.scrollIntoView({ block: below ? 'start' : 'nearest' });
+  }
 
   #draw(entry) {
     const result = el('div', { class: 'sla-result', data: { testid: 'audit-result' } });

@@ -18,7 +18,8 @@ export function notice(tone, word, ...lines) {
   );
 }
 
-export function sorry(error, word = 'This did not work.') {
+export function sorry(error, word = '') {
+  if (!word) word = error.status === 404 ? 'Not found.' : 'This did not work.';
   return notice('bad', word, error.message, error.hint ?? '');
 }
 

@@ -76,7 +76,14 @@ export class Search {
     const field = kind === 'request' ? 'request_id' : kind;
     const input = this.#form.elements.namedItem(field);
     if (input) input.value = value;
+    this.#about.scrollIntoView({ block: 'nearest' });
     await this.run(input ? {} : { kind, value });
+  }
+
+  /** To the entry that was chosen, or to the first. */
+  comeBack() {
+    const row = this.#body.querySelector('[aria-current]') ?? this.#body.firstElementChild;
+    (row?.querySelector('button') ?? this.#form.querySelector('input')).focus();
   }
 
   #makeForm() {
