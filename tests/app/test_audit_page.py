@@ -34,7 +34,7 @@ def page(app: App, sign_in: SignIn) -> Any:
         uow.record(Event("model.registered", EVA, subject, details, outputs=weights))
         uow.commit()
     page = opened(sign_in("aud"))
-    page.image_id, page.case = queued.image_id, queued.case_id
+    page.image_id, page.case = queued.image_id, queued.review_id
     return page
 
 
@@ -107,7 +107,7 @@ def test_an_entry_and_the_log_are_taken_away(page: Any, app: App, tmp_path: Path
     with zipfile.ZipFile(tmp_path / "log.zip") as archive:
         assert archive.testzip() is None
     (last,) = open_audit_log(app.settings).tail(1)
-    assert last.event.type == "audit.exported"
+    assert last.event.type == "evidence.built"
 
 
 def test_the_keyboard_is_enough(page: Any) -> None:

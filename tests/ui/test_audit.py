@@ -274,8 +274,8 @@ def test_the_log_is_taken_away_as_it_was_and_that_is_on_record(world: World) -> 
     assert lines == [world.log.get(index).data for index in range(2)]
     assert "audit-log-2/log/checkpoint" in archive.namelist()
     (exported,) = world.log.tail(1)
-    assert exported.event.type == "audit.exported"
-    assert exported.event.subject["tree_size"] == 2
+    assert exported.event.type == "evidence.built"
+    assert exported.event.details["events"] == 2
 
 
 @pytest.mark.parametrize(
