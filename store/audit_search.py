@@ -11,13 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, desc, exists, func, select
+from sqlalchemy import Column, ColumnElement, Connection, Select, desc, exists, func, or_, select
 
 from loop.event_query import EventQuery
+from loop.tracing import Reference
 from store import tables
 
 _log = tables.audit_log.c
-# A type with fewer entries is looked through, whatever else is asked for.
+# What has fewer entries is looked through, whatever else is asked for.
 _FEW = 2000
 # Of those by which something is found, the ones that a great many entries have come last.
 _COMMON = ("person", "model", "snapshot", "folds", "split")
@@ -37,12 +38,67 @@ def newest(connection: Connection, query: EventQuery, limit: int, before: int | 
     bounds = _bounds(connection, query, before)
     if bounds is None:
         return []
-    if not query.types:
-        return _found(connection, query, None, bounds, limit)
     found: set[int] = set()
-    for type in _types(connection, query.types):
-        found.update(_found(connection, query, type, bounds, limit))
+    for way in _ways(connection, query):
+        wanted = _narrowed(way, query, bounds)
+        found.update(connection.scalars(wanted.order_by(desc(way.column)).limit(limit)))
     return sorted(found, reverse=True)[:limit]
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """A statement that goes by one index in the log's order, which ``column`` is that of; ``about``
+    are the references that are still to be looked at."""
+
+    statement: Select[Any]
+    column: Column[int]
+    about: Sequence[Reference]
+
+
+def _ways(connection: Connection, query: EventQuery) -> Iterator[_Way]:
+    """Together they find all that is meant."""
+    about = sorted(set(query.about), key=_how_common)
+    if about and (not query.types or _is_few(connection, _by_reference(about, ()))):
+        yield _by_reference(about, query.types, in_time=bool(query.since or query.until))
+    elif not query.types:
+        yield _Way(select(_log.index), _log.index, ())
+    else:
+        for type in _types(connection, query.types):
+            by_type = _Way(select(_log.index).where(_log.type == type), _log.index, about)
+            few = not about or _is_few(connection, by_type)
+            yield by_type if few else _by_reference(about, (type,))
+
+
+def _by_reference(
+    about: Sequence[Reference], types: Sequence[str], *, in_time: bool = False
+) -> _Way:
+    """By the first of ``about``; the log's own columns are there if they are asked for."""
+    refers = tables.audit_references.alias()
+    (kind, value), *others = about
+    found = select(refers.c.index).where(refers.c.kind == kind, refers.c.value == value)
+    if types or in_time:
+        found = found.join(tables.audit_log, _log.index == refers.c.index)
+    if types:
+        found = found.where(or_(*map(_is_type, types)))
+    return _Way(found, refers.c.index, others)
+
+
+def _is_few(connection: Connection, way: _Way) -> bool:
+    some = select(func.count()).select_from(way.statement.limit(_FEW).subquery())
+    return (connection.scalar(some) or 0) < _FEW
+
+
+def _narrowed(way: _Way, query: EventQuery, bounds: _Bounds) -> Select[Any]:
+    wanted = way.statement.where(way.column >= bounds.first, way.column <= bounds.last)
+    for kind, value in way.about:
+        refers = tables.audit_references.alias()
+        same = refers.c.index == way.column
+        wanted = wanted.where(exists().where(refers.c.kind == kind, refers.c.value == value, same))
+    return _in_time(wanted, query)
+
+
+def _is_type(type: str) -> ColumnElement[bool]:
+    return _log.type == type if "." in type else _log.type.startswith(f"{type}.", autoescape=True)
 
 
 def _bounds(connection: Connection, query: EventQuery, before: int | None) -> _Bounds | None:
@@ -56,47 +112,6 @@ def _bounds(connection: Connection, query: EventQuery, before: int | None) -> _B
     if row[0] is None or row[0] > last:
         return None
     return _Bounds(row[0], min(last, row[1]))
-
-
-def _found(
-    connection: Connection, query: EventQuery, type: str | None, bounds: _Bounds, limit: int
-) -> list[int]:
-    about = sorted(set(query.about), key=_how_common)
-    wanted = _by_type(connection, about, type)
-    column = _log.index
-    if wanted is None:
-        refers = tables.audit_references.alias()
-        kind, value = about[0]
-        column = refers.c.index
-        wanted = select(column).where(refers.c.kind == kind, refers.c.value == value)
-        about = about[1:]
-        if type or query.since or query.until:
-            wanted = wanted.join(tables.audit_log, _log.index == column)
-        if type:
-            wanted = wanted.where(_log.type == type)
-    if query.since or query.until:
-        wanted = _in_time(wanted, query)
-    for kind, value in about:
-        refers = tables.audit_references.alias()
-        wanted = wanted.where(
-            exists().where(refers.c.kind == kind, refers.c.value == value, refers.c.index == column)
-        )
-    wanted = wanted.where(column >= bounds.first, column <= bounds.last)
-    return list(connection.scalars(wanted.order_by(desc(column)).limit(limit)))
-
-
-def _by_type(
-    connection: Connection, about: Sequence[tuple[str, str]], type: str | None
-) -> Select[int] | None:
-    """A statement that goes by the type, or by nothing but the order; None for one that goes by
-    the first of ``about``."""
-    if type is None:
-        return None if about else select(_log.index)
-    of_type = select(_log.index).where(_log.type == type)
-    if not about:
-        return of_type
-    few = select(func.count()).select_from(of_type.limit(_FEW).subquery())
-    return of_type if (connection.scalar(few) or 0) < _FEW else None
 
 
 def _types(connection: Connection, wanted: Sequence[str]) -> list[str]:
@@ -125,7 +140,7 @@ def _in_time(wanted: Select[Any], query: EventQuery) -> Select[Any]:
     return wanted
 
 
-def _how_common(reference: tuple[str, str]) -> tuple[int, str, str]:
+def _how_common(reference: Reference) -> tuple[int, str, str]:
     kind, value = reference
     place = _COMMON[::-1].index(kind) + 1 if kind in _COMMON else 0
     return place, kind, value
