@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, insert
 
@@ -43,14 +43,19 @@ _queries = st.builds(
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     engine = open_engine(f"sqlite:///{tmp_path_factory.mktemp('search')}/log.db")
     migrate(engine)
     yield engine
     engine.dispose()
 
 
-@settings(max_examples=60, deadline=None)
+# Each example fills the database anew.
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     events=st.lists(_events, max_size=40),
     queries=st.lists(_queries, min_size=1, max_size=8),
@@ -74,7 +79,8 @@ def test_a_search_finds_what_looking_at_each_entry_finds(
             assert found == _wanted(events, query, limit, before), query
 
 
-def test_no_search_looks_at_every_entry(engine: Engine) -> None:
+def test_no_search_looks_at_every_entry(on_sqlite: Engine) -> None:
+    engine = on_sqlite
     with engine.connect() as connection:
         plans = []
         for query in (

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from loop.errors import Conflict, NotFound
 from loop.signed_notes import KeyType, Signer
 from store.audit_log import AuditLog
-from store.log_export import export_log
+from store.log_export import copy_of, export_log, zip_of, zip_of_entry
 from tests.store.logs import put, sqlite_log
 
 WITNESS = Signer("witness.example.org", KeyType.WITNESS, Ed25519PrivateKey.generate())
@@ -54,6 +56,47 @@ def test_a_log_that_grew_meanwhile_is_exported_as_it_is_signed(
     log.checkpoint = lambda: old  # type: ignore[method-assign]
     assert export_log(log, tmp_path / "export").size == 300
     assert run(tmp_path / "export")[0] == 0
+
+
+def test_a_zip_holds_the_same_files_and_is_verified_by_its_own_script(
+    log: AuditLog, tmp_path: Path
+) -> None:
+    export_log(log, tmp_path / "folder")
+    pieces = list(zip_of(copy_of(log)))
+    (tmp_path / "log.zip").write_bytes(b"".join(pieces))
+    with zipfile.ZipFile(tmp_path / "log.zip") as archive:
+        assert archive.testzip() is None
+        archive.extractall(tmp_path / "zip")
+    unpacked = tmp_path / "zip" / "audit-log-300"
+    files = {path.relative_to(tmp_path / "folder"): path for path in _files(tmp_path / "folder")}
+    assert {path.relative_to(unpacked) for path in _files(unpacked)} == set(files)
+    for name, path in files.items():
+        assert (unpacked / name).read_bytes() == path.read_bytes()
+    assert run(unpacked, "--key", str(log.key.signer().key))[0] == 0
+
+
+def test_an_entry_with_its_proof_is_verified_by_its_own_script(
+    log: AuditLog, tmp_path: Path
+) -> None:
+    key = log.key.signer().key
+    data = zip_of_entry(log.get(7), log.prove(7), key)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        archive.extractall(tmp_path / "entry")
+    folder = tmp_path / "entry"
+    asked = (
+        "--key",
+        str(key),
+        "proof",
+        str(folder / "event.json"),
+        str(folder / "proof.tlog-proof"),
+    )
+    assert run(folder, *asked)[0] == 0
+    (folder / "event.json").write_bytes(log.get(8).data)
+    assert run(folder, *asked)[0] != 0
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("index", [0, 256, 299])
