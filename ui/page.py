@@ -104,13 +104,13 @@ def _tabs(parts: Parts, static: str) -> list[_Tab]:
                 guard, units, images, parts.tracking, parts.registry, parts.operations
             ),
         ),
-        _Tab("audit", "Audit", Permission.AUDIT, lambda: build_audit(static)),
         _Tab(
             "service",
             "Stop switch",
             Permission.STOP,
             lambda: build_service(guard, units, parts.registry),
         ),
+        _Tab("audit", "Audit", Permission.AUDIT, lambda: build_audit(static)),
         _Tab(
             "people",
             "People",
