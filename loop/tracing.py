@@ -112,6 +112,20 @@ def with_event(tree: Step, start: Found) -> Step:
     return replace(tree, events=tuple(shown[index] for index in sorted(shown)))
 
 
+def with_purges(record: FindsEvents, tree: Step) -> Step:
+    """``tree`` with a gap for the entries that are gone, if entries past their retention were."""
+    purged = [each for each in record.find((), ("log.purged",)) if each.event.outcome == "done"]
+    if not purged:
+        return tree
+    last = max(int(each.event.subject.get("last", 0)) for each in purged)
+    gap = (
+        f"The entries up to {last} were deleted when their retention had ended: what they said is "
+        "missing here, and is no gap of its own."
+    )
+    gone = step("Entries that are gone", purged, gap=gap)
+    return replace(tree, steps=(*tree.steps, gone))
+
+
 def model_of(event: Event, field: str = "model") -> str:
     """``name/version``; empty if the event names none in that field of its subject."""
     return name_of(event.subject.get(field))

@@ -11,7 +11,7 @@ from loop.events import Event
 from loop.opening import image_references
 from loop.origins import origins, origins_of_event
 from loop.ports import UnitsOfWork
-from loop.tracing import MOST_EVENTS, Found, KnowsSnapshots, Reference, Step
+from loop.tracing import MOST_EVENTS, Found, KnowsSnapshots, Reference, Step, with_purges
 from store.audit_log import AuditLog
 
 # What can be asked about by a value, besides single entries.
@@ -44,13 +44,15 @@ class AuditTracing:
             raise InvalidInput(f"{kind!r} cannot be traced.", hint=f"What can: {known}.")
         about = self.references(kind, value)
         follow = consequences if forward else origins
-        return follow(_Trail(self.log), self._snapshots, about)
+        trail = _Trail(self.log)
+        return with_purges(trail, follow(trail, self._snapshots, about))
 
     def of_event(self, which: int | str, *, forward: bool) -> Step:
         """By index or id. Raises `NotFound`, `Unavailable`."""
         entry = self.log.get(which)
         follow = consequences_of_event if forward else origins_of_event
-        return follow(_Trail(self.log), self._snapshots, Found(entry.index, entry.event))
+        trail, start = _Trail(self.log), Found(entry.index, entry.event)
+        return with_purges(trail, follow(trail, self._snapshots, start))
 
 
 class _Trail:

@@ -11,7 +11,7 @@ from loop.consequences import consequences, consequences_of_event
 from loop.events import Event, Outcome
 from loop.origins import origins, origins_of_event
 from loop.service_times import spans
-from loop.tracing import Found, Step
+from loop.tracing import Found, Step, with_purges
 from tests.loop.histories import (
     API,
     EVA,
@@ -202,6 +202,16 @@ def test_what_led_to_an_event_is_shown() -> None:
     tree = origins_of_event(house.record, house.snapshots, house.record.found(settled))
     assert tree.steps[0].title == "Led to by"
     assert events_in(tree.steps[0]) == {settled.cause}
+
+
+def test_entries_past_their_retention_are_a_gap_in_every_tree() -> None:
+    house = whole_turn()
+    tree = origins(house.record, house.snapshots, [("model", "detector/2")])
+    assert with_purges(house.record, tree) == tree
+    purged = house.record.add("log.purged", EVA, {"first": 0, "last": 255})
+    gone = with_purges(house.record, tree).steps[-1]
+    assert "up to 255" in gone.gaps[0]
+    assert events_in(gone) == {purged.id}
 
 
 _MOVES = st.lists(
