@@ -127,6 +127,7 @@ class Auditing:
         return {
             "size": verified.size,
             "root": verified.root,
+            "purged": verified.purged,
             "seen": verified.seen,
             "witnesses": self._signed(verified.note) if verified.note else [],
         }

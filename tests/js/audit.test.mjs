@@ -82,6 +82,8 @@ test('a proof names its checkpoint, and who has signed it', () => {
     'w2 has not signed this checkpoint.',
   ]);
   assert.equal(verifiedWords({ size: 2, root: 'ab', seen: { w1: 1 } }).length, 2);
+  const gone = verifiedWords({ size: 600, root: 'ab', seen: {}, purged: 512 });
+  assert.match(gone[1], /first 512 entries were purged/);
 });
 
 test('gaps are counted wherever they are', () => {

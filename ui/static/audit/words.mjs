@@ -34,10 +34,15 @@ export function witnessWords(witnesses) {
   );
 }
 
-export function verifiedWords({ size, root, seen }) {
+export function verifiedWords({ size, root, seen, purged = 0 }) {
   const words = [
     `All ${count(size, 'entry')} verify: each entry, each hash, the signature, and the database's copy. The root is ${root}.`,
   ];
+  if (purged > 0) {
+    words.push(
+      `The first ${count(purged, 'entry')} were purged, which is on record: their hashes were checked, their words are gone.`,
+    );
+  }
   for (const [name, cosigned] of Object.entries(seen)) {
     words.push(`It goes on from the ${count(cosigned, 'entry')} that ${name} has cosigned.`);
   }
