@@ -190,8 +190,8 @@ def _check_record(settings: Settings, answer: dict[str, Any]) -> None:
     types = [event.type for event in events]
     assert types.index("search.started") < types.index("search.resumed")
     assert types[-2:] == ["search.ended", "search.applied"]
-    assert types.count("trial.started") == TRIALS
-    assert types.count("trial.resumed") == 1
+    assert types.count("search_trial.started") == TRIALS
+    assert types.count("search_trial.resumed") == 1
     assert events[-1].details["params"] == answer["best"]["params"]
     sizes = [event.details for event in events if event.type == "fold.started"]
     assert {size["train_images"] + size["val_images"] for size in sizes} == {IMAGES}

@@ -245,8 +245,8 @@ def _check_events(place: Place) -> None:
     assert types[-1] == "search.ended"
     assert types.count("search.ended") == 2
     assert types.count("search.resumed") == 1
-    assert types.count("trial.started") == 4
-    assert types.count("trial.resumed") == 2
+    assert types.count("search_trial.started") == 4
+    assert types.count("search_trial.resumed") == 2
     assert "model.registered" not in types
 
 
