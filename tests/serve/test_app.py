@@ -26,6 +26,7 @@ from cluster.service import service_swap
 from loop.api_keys import Scope
 from loop.drift import MIN_DETECTIONS, Reference, profile_of
 from loop.errors import Stopped, Unavailable
+from loop.event_query import EventQuery
 from loop.events import Actor, Event, Outcome, Role
 from loop.managing_keys import ManageApiKeys
 from loop.predictions import ModelRef
@@ -363,8 +364,9 @@ def test_a_release_that_fails_is_on_record_and_the_old_one_serves_on_everywhere(
         promotion = uow.promotions.find(ref.name, ref.version)
     assert promotion is not None
     assert promotion.failure is not None
-    event = open_audit_log(settings).tail(1)[0].event
-    assert (event.type, event.outcome) == ("promotion.ended", Outcome.FAILED)
+    query = EventQuery(types=("promotion.ended",))
+    event = open_audit_log(settings).find(query, limit=1)[0].event
+    assert event.outcome is Outcome.FAILED
     for reason in (promotion.failure["reason"], event.reason, found.tags[RELEASE_REASON_TAG]):
         assert why in reason
 
