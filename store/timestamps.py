@@ -25,6 +25,7 @@ from rfc3161_client import (
 from rfc3161_client.verify import SHA256_OID
 
 from loop.errors import BrokenRecord, Misconfigured
+from store.timestamp_der import sorted_certificates
 
 
 def request_for(text: str) -> TimeStampRequest:
@@ -43,7 +44,7 @@ def check_timestamp(
     Whether it was revoked is not looked up. Raises `BrokenRecord`.
     """
     try:
-        answer = decode_timestamp_response(data)
+        answer = decode_timestamp_response(sorted_certificates(data))
     except ValueError as error:
         raise BrokenRecord("It is no answer of a time-stamping authority (RFC 3161).") from error
     if answer.status != PKIStatus.GRANTED:

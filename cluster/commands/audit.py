@@ -7,7 +7,13 @@ from typing import Annotated
 
 import typer
 
-from cluster.commands import audit_runs, audit_serve, audit_trace, audit_witness
+from cluster.commands import (
+    audit_runs,
+    audit_serve,
+    audit_timestamps,
+    audit_trace,
+    audit_witness,
+)
 from cluster.commands.audit_options import (
     KeyOption,
     TsaRootsOption,
@@ -24,7 +30,6 @@ from loop.events import Role
 from store.audit_log import Entry, open_audit_log
 from store.log_checks import check_log
 from store.log_export import export_log, exported
-from store.log_verify import Stamped
 from store.unit_of_work import open_units_of_work
 
 group = typer.Typer(help="Read and verify the audit log.", no_args_is_help=True)
@@ -140,7 +145,7 @@ def verify(
                 "root": verified.root,
                 "cosigned": {name: as_time(at) for name, at in verified.cosigned.items()},
                 "seen_by_witnesses": verified.seen,
-                "timestamps": _stamped_as_dict(verified.stamped),
+                "timestamps": audit_timestamps.as_dict(verified.stamped),
             }
         )
         return
@@ -159,7 +164,7 @@ def verify(
             highlight=False,
             markup=False,
         )
-    _tell_stamped(verified.stamped)
+    audit_timestamps.tell(verified.stamped)
     if key is None:
         out.print(
             "With the key that lies in this home: who holds it could have written the log anew. "
@@ -247,28 +252,6 @@ def _reference(text: str) -> tuple[str, str]:
     if not kind or not equals or not value:
         raise InvalidInput(f"{text!r} names nothing.", hint="Give it as KIND=VALUE: case=1a2b…")
     return kind, value
-
-
-def _tell_stamped(stamped: Stamped) -> None:
-    if stamped.at is not None:
-        out.print(
-            f"{stamped.count} timestamps are good, by the newest of which the first {stamped.size} "
-            f"entries were there at {stamped.at.isoformat()}.",
-            highlight=False,
-        )
-    elif stamped.count:
-        out.print(
-            f"{stamped.count} timestamps were not checked: give the roots with --tsa-roots.",
-            highlight=False,
-            style="dim",
-        )
-
-
-def _stamped_as_dict(stamped: Stamped) -> dict[str, object]:
-    if stamped.at is None:
-        return {"count": stamped.count, "checked": False}
-    newest = {"size": stamped.size, "at": stamped.at.isoformat()}
-    return {"count": stamped.count, "checked": True, "newest": newest}
 
 
 def _as_dict(entry: Entry) -> dict[str, object]:

@@ -36,8 +36,8 @@ TsaRootsOption = Annotated[
     typer.Option(
         "--tsa-roots",
         metavar="FILE",
-        help="Check the timestamps against these root certificates of time-stamping authorities, in "
-        "PEM. Default: SECONDLOOK_AUDIT_TSA_ROOTS.",
+        help="Check the timestamps: the root certificates of their authorities, in PEM. Default: "
+        "SECONDLOOK_AUDIT_TSA_ROOTS.",
     ),
 ]
 _KINDS = {KeyType.LOG: "a log", KeyType.WITNESS: "a witness"}

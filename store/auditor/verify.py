@@ -30,9 +30,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 HERE = Path(__file__).resolve().parent
 WIDTH = 256  # of a tile
 LOG_KEY, WITNESS_KEY = 1, 4
-STAMPS = """{count} of its checkpoints have a timestamp (RFC 3161), and it goes on from all of these. The
-timestamps themselves were not checked: for that, openssl and the authority's root certificate
-are needed. The newest one:
+STAMPS = """It goes on from {count} checkpoints with a timestamp (RFC 3161). The timestamps themselves
+were not checked: that takes openssl and the authority's root certificate. The newest:
     head -n 3 {name}.checkpoint > stamped.txt
     openssl ts -verify -data stamped.txt -in {name}.tsr -CAfile ROOTS.pem
     openssl ts -reply -in {name}.tsr -text"""
@@ -298,7 +297,9 @@ def main() -> int:
                     f"{purged} of them are gone, past their retention: only their hashes are here."
                 )
             if stamped:
-                print(STAMPS.format(count=len(stamped), name=asked.log / f"timestamps/{max(stamped)}"))
+                print(
+                    STAMPS.format(count=len(stamped), name=asked.log / f"timestamps/{max(stamped)}")
+                )
         checkpoint.check(key)
         print(f"The checkpoint is signed with the key {key.name}+{key.id}.")
         for text in asked.witness:
