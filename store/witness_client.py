@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 
 import httpx
 
@@ -162,18 +162,20 @@ def cosigned(
         return note, {}
     size = Checkpoint.parse(note.text).size
 
-    def ask(witness: WitnessClient) -> Signature | LoopError:
-        try:
-            return witness.cosign(note, size, files)
-        except LoopError as error:
-            return error
+    signatures: list[Signature] = []
+    refusals: dict[str, LoopError] = {}
 
-    with ThreadPoolExecutor(len(witnesses), thread_name_prefix="witness") as threads:
-        answers = list(threads.map(ask, witnesses))
-    signatures = [each for each in answers if isinstance(each, Signature)]
-    refusals = {
-        witness.key.name: answer
-        for witness, answer in zip(witnesses, answers, strict=True)
-        if isinstance(answer, LoopError)
-    }
+    def ask_one(witness: WitnessClient) -> None:
+        try:
+            signatures.append(witness.cosign(note, size, files))
+        except LoopError as error:
+            refusals[witness.key.name] = error
+
+    # No pool: it takes nothing any more when a process is at its end, which is when a command does
+    # this.
+    threads = [Thread(target=ask_one, args=(each,), name="witness") for each in witnesses]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     return note.with_signatures(signatures), refusals

@@ -30,6 +30,7 @@ from loop.events import Role
 from store.audit_log import Entry, open_audit_log
 from store.log_checks import check_log
 from store.log_export import export_log, exported
+from store.timestamps import load_roots
 from store.unit_of_work import open_units_of_work
 
 group = typer.Typer(help="Read and verify the audit log.", no_args_is_help=True)
@@ -122,6 +123,7 @@ def verify(
     """
     settings = settings_to_read(context)
     if tsa_roots is not None:
+        load_roots(tsa_roots)  # a file that is none says nothing of the log
         settings = settings.model_copy(update={"audit_tsa_roots": tsa_roots})
     log = open_audit_log(settings)
     own = log_key(settings, key) if key else None

@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 HERE = Path(__file__).resolve().parent
 WIDTH = 256  # of a tile
 LOG_KEY, WITNESS_KEY = 1, 4
-STAMPS = """It goes on from {count} checkpoints with a timestamp (RFC 3161). The timestamps themselves
+STAMPS = """It goes on from {count} checkpoints with a timestamp (RFC 3161). These themselves
 were not checked: that takes openssl and the authority's root certificate. The newest:
     head -n 3 {name}.checkpoint > stamped.txt
     openssl ts -verify -data stamped.txt -in {name}.tsr -CAfile ROOTS.pem

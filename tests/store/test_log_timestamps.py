@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,12 +18,13 @@ from loop.errors import BrokenRecord, Misconfigured, Unavailable
 from loop.signed_notes import Note
 from store import durable, log_files
 from store.audit_log import AuditLog
+from store.database import open_engine
 from store.log_export import export_log
 from store.log_timestamps import LogTimestamps
 from store.sequencer import Sequencer
 from store.tsa_client import TsaClient
-from tests.store.logs import put, sqlite_log
-from tests.store.test_log_export import run
+from tests.store.logs import log_in, put, sqlite_log
+from tests.store.test_log_export import WITNESS, run
 from tests.store.tsa import DAY, Authority, Server, needs_openssl, serving
 
 pytestmark = needs_openssl
@@ -139,6 +141,37 @@ def test_an_authority_that_is_slow_holds_nothing_up(
     log.timestamps.wait()
     assert log.files.timestamps() == [3]  # what was asked for, though the log has grown
     assert log.verify().stamped.size == 3
+
+
+_COMMAND = """
+import sys
+from pathlib import Path
+from store.audit_log import open_audit_log
+from store.sequencer import Sequencer
+from store.settings import load_settings
+from tests.store.logs import put
+log = open_audit_log(load_settings(Path(sys.argv[1])))
+sequencer = Sequencer(log)
+put(log.rows.engine, 0)
+"""
+
+
+def test_a_command_has_what_it_did_cosigned_and_stamped_at_its_end(
+    server: Server, authority: Authority, tmp_path: Path
+) -> None:
+    away = {
+        "SECONDLOOK_AUDIT_WITNESSES": f"http://127.0.0.1:1 {WITNESS.key}",
+        "SECONDLOOK_AUDIT_TSA_URL": server.url,
+        "SECONDLOOK_AUDIT_TSA_ROOTS": str(authority.roots),
+    }
+    command = [sys.executable, "-c", _COMMAND, str(tmp_path)]
+    done = subprocess.run(
+        command, env=os.environ | away, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert "The witness witness.example.org at http://127.0.0.1:1 did not cosign" in done.stderr
+    log = log_in(tmp_path, open_engine(f"sqlite:///{tmp_path}/secondlook.db"))
+    assert (log.head().size, log.files.timestamps()) == (1, [1])
 
 
 def test_after_a_failure_it_is_left_alone_for_a_while_by_all_processes_and_told_once(
