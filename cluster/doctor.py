@@ -142,6 +142,8 @@ def _audit_log(settings: Settings) -> Finding:
     except LoopError as error:
         return Finding("Audit log", error.message, False, error.hint)
     found = f"{verified.size} events, verified"
+    if verified.stamped.at:
+        found += f"; {verified.stamped.size} stamped at {verified.stamped.at:%Y-%m-%d %H:%M}"
     if not settings.audit_witnesses:
         return Finding("Audit log", f"{found}; no witness (docs/audit-witness.md)", True)
     seen = ", ".join(f"{name} has seen {size}" for name, size in verified.seen.items())

@@ -11,8 +11,10 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 _NUMBER = r"(x\d{3}/)*\d{3}"
-_PATH = re.compile(rf"checkpoint|tile/(entries|\d{{1,2}})/{_NUMBER}(\.p/\d{{1,3}})?")
-# Tiles and bundles never change; the checkpoint does with each entry.
+_STAMP = r"timestamps/[1-9]\d{0,18}\.(tsr|checkpoint)"
+_PATH = re.compile(rf"checkpoint|{_STAMP}|tile/(entries|\d{{1,2}})/{_NUMBER}(\.p/\d{{1,3}})?")
+_TYPES = {".checkpoint": "text/plain", ".tsr": "application/timestamp-reply"}
+# Tiles, bundles and timestamps never change; the checkpoint does with each entry.
 _FOR_EVER = "public, max-age=31536000, immutable"
 _NEVER = "no-store"
 
@@ -28,6 +30,7 @@ def build_log_app(folder: Path) -> Starlette:
             headers = {"cache-control": _NEVER}
             return FileResponse(folder / path, media_type="text/plain", headers=headers)
         headers = {"cache-control": _FOR_EVER}
-        return FileResponse(folder / path, media_type="application/octet-stream", headers=headers)
+        type = _TYPES.get(Path(path).suffix, "application/octet-stream")
+        return FileResponse(folder / path, media_type=type, headers=headers)
 
     return Starlette(routes=[Route("/{path:path}", file)])

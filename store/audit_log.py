@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from sqlalchemy import Engine
 
@@ -29,9 +30,11 @@ from store.database import migrate, open_engine
 from store.log_files import LogFiles, told
 from store.log_key import LogKey, open_log_key
 from store.log_lease import lease
+from store.log_timestamps import LogTimestamps
 from store.log_verify import PURGED, Progress, Verified, purged_end, verify_files
 from store.log_witnesses import LogWitnesses
 from store.settings import Settings
+from store.tsa_client import TsaClient
 from store.witness_client import WitnessClient
 
 # Keeps a transaction short when many events have piled up.
@@ -68,9 +71,11 @@ class AuditLog:
         files: LogFiles,
         key: LogKey,
         witnesses: Sequence[WitnessClient] = (),
+        timestamps: LogTimestamps | None = None,
     ) -> None:
         self.files = files
         self.witnesses = LogWitnesses(witnesses)
+        self.timestamps = timestamps or LogTimestamps(files)
         self.key = key
         self.rows = AuditRows(engine)
         self._engine = engine
@@ -175,7 +180,8 @@ class AuditLog:
     ) -> Verified:
         """Check all of it: the files, and that the database's copy is the same. ``key`` is the
         log's public one, else the one that lies here. Each of ``witnesses`` must have signed; those
-        of the settings are asked what they have signed last. Events may be added meanwhile.
+        of the settings are asked what they have signed last. Timestamps that lie there are checked
+        if the settings name roots. Events may be added meanwhile.
 
         Raises `BrokenRecord` for the first entry that is wrong, and says what is.
         """
@@ -189,6 +195,7 @@ class AuditLog:
             raise Misconfigured(
                 "The log's public key is not here.", hint="Give it with --key, in one line."
             )
+        stamps = self.files.timestamps()  # before the checkpoint is read: of none that is newer
         verified = verify_files(self.files, key, witnesses, progress)
         seen = self.witnesses.check(self.files, verified.size, key)
         if verified.size < state.head.size:
@@ -198,7 +205,8 @@ class AuditLog:
                 hint=HINT,
             )
         self._check_copy(verified.size)
-        return replace(verified, seen=seen)
+        stamped = self.timestamps.check(stamps, verified.size, key)
+        return replace(verified, seen=seen, stamped=stamped)
 
     def reindex(self, progress: Progress | None = None) -> Verified:
         """Make the database's copy anew from the log's files, which are verified first: after one
@@ -341,7 +349,13 @@ def open_audit_log(settings: Settings, engine: Engine | None = None) -> AuditLog
         migrate(engine)
     files, key = LogFiles(settings.home / "log"), open_log_key(settings)
     witnesses = [WitnessClient(each.url, each.key) for each in settings.audit_witnesses]
-    return AuditLog(engine, files, key, witnesses)
+    return AuditLog(engine, files, key, witnesses, _timestamps(settings, files))
+
+
+def _timestamps(settings: Settings, files: LogFiles) -> LogTimestamps:
+    url, roots = settings.audit_tsa_url, settings.audit_tsa_roots
+    client = TsaClient(url, roots) if url else None
+    return LogTimestamps(files, client, roots, timedelta(hours=settings.audit_tsa_hours))
 
 
 def _refused_event(witness: str, refusal: BrokenRecord, head: Head) -> Event:

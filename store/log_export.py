@@ -15,7 +15,7 @@ from loop.events import Actor, Event
 from loop.signed_notes import Note, VerifierKey
 from loop.tiles import Bundle, Tile, bundles_of, tiles_of
 from store.audit_log import AuditLog, Entry
-from store.log_files import LogFiles
+from store.log_files import LogFiles, stamp_paths
 from store.log_verify import Progress, Verified, verify_files
 
 _SCRIPT = Path(__file__).parent / "auditor" / "verify.py"
@@ -25,6 +25,7 @@ _README = """The audit log {name}, as it was with {size} entries.
                     signed checkpoint as in https://c2sp.org/tlog-checkpoint
     events.jsonl    its entries, one a line, in order: for reading and searching
     key.txt         the log's public key
+    log/timestamps/ checkpoints that a time-stamping authority stamped (RFC 3161), if there are any
     verify.py       checks all of it; needs Python and the package cryptography
 
     python verify.py --key KEY [--witness KEY]
@@ -57,11 +58,13 @@ _File = tuple[str, Iterable[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class LogCopy:
-    """The log as it was under the checkpoint ``note``; it may grow on meanwhile."""
+    """The log as it was under the checkpoint ``note``; it may grow on meanwhile. ``stamps`` are the
+    sizes of the checkpoints that had a timestamp."""
 
     files: LogFiles
     note: Note
     key: VerifierKey
+    stamps: tuple[int, ...]
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -73,6 +76,11 @@ class LogCopy:
         files: list[Tile | Bundle] = [*tiles_of(size), *bundles_of(size, since=first)]
         for each in files:
             yield f"log/{each.path}", (self.files.read(each),)
+        for stamped in self.stamps:
+            of_note, of_stamp = stamp_paths(stamped)
+            note, stamp = self.files.timestamp(stamped)
+            yield f"log/{of_note}", (str(note).encode(),)
+            yield f"log/{of_stamp}", (stamp,)
         yield "log/checkpoint", (str(self.note).encode(),)
         yield "key.txt", (f"{self.key}\n".encode(),)
         yield "README.txt", (_README.format(name=self.key.name, size=size).encode(),)
@@ -82,7 +90,8 @@ class LogCopy:
 
 def copy_of(log: AuditLog) -> LogCopy:
     """Raises `NotFound` for a log without entries."""
-    return LogCopy(log.files, log.checkpoint(), log.key.signer().key)
+    stamps = tuple(log.files.timestamps())  # before the checkpoint: of none that is newer
+    return LogCopy(log.files, log.checkpoint(), log.key.signer().key, stamps)
 
 
 def export_log(log: AuditLog, folder: Path, progress: Progress | None = None) -> Verified:

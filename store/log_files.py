@@ -21,6 +21,7 @@ from loop.tiles import WIDTH, Bundle, Tile, bundles_of, nodes_in, pack, tiles_of
 from store.durable import sync
 
 _CHECKPOINT = "checkpoint"
+_STAMPS = "timestamps"
 # Some batches of entries and their tiles.
 _LEAST_FREE = 4 * 1024 * 1024
 
@@ -141,6 +142,26 @@ class LogFiles:
             _write(self.folder / _CHECKPOINT, str(note).encode())
             sync(self.folder)
 
+    def timestamps(self) -> list[int]:
+        """The sizes of the checkpoints that were stamped, ascending."""
+        names = [path.stem for path in (self.folder / _STAMPS).glob("*.tsr")]
+        return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
+
+    def timestamp(self, size: int) -> tuple[Note, bytes]:
+        """A checkpoint that was stamped, and its TimeStampResp (RFC 3161). Raises `BrokenRecord` if
+        one of them is not there."""
+        note, stamp = stamp_paths(size)
+        return Note.parse(self._read(note, note)), self._read(stamp, stamp)
+
+    def keep_timestamp(self, note: Note, stamp: bytes) -> None:
+        """Beside the log, for whoever reads it. Raises `Unavailable`."""
+        of_note, of_stamp = stamp_paths(Checkpoint.parse(note.text).size)
+        with told(self.folder):
+            _write(self.folder / of_note, str(note).encode())
+            _write(self.folder / of_stamp, stamp)
+            sync(self.folder / _STAMPS)
+            sync(self.folder)
+
     def tidy(self, size: int, since: int) -> None:
         """Remove the partial files of what became whole as the log grew from ``since`` on."""
         whole = [tile.path for tile in tiles_of(size, since=since) if tile.width == WIDTH]
@@ -201,6 +222,11 @@ class LogFiles:
             f"{path} of the log is not there.",
             hint="Restore the folder of the log from a backup; do not write to it.",
         )
+
+
+def stamp_paths(size: int) -> tuple[str, str]:
+    """Of a checkpoint that was stamped, and of its timestamp."""
+    return f"{_STAMPS}/{size}.checkpoint", f"{_STAMPS}/{size}.tsr"
 
 
 def _write(path: Path, data: bytes) -> None:

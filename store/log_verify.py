@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
@@ -41,6 +42,16 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Stamped:
+    """``count`` timestamps (RFC 3161) lie beside the log. If they were checked, they are good, and
+    by the newest one the first ``size`` entries were there ``at`` that time."""
+
+    count: int = 0
+    size: int = 0
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Verified:
     """``note`` is the checkpoint; ``cosigned`` says when each witness that was named signed it, in
     seconds since 1970; ``seen`` how many entries each one that was asked has cosigned, all of which
@@ -52,6 +63,7 @@ class Verified:
     cosigned: dict[str, int] = field(default_factory=dict)
     seen: dict[str, int] = field(default_factory=dict)
     purged: int = 0
+    stamped: Stamped = Stamped()
 
 
 def check_signatures(

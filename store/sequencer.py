@@ -53,6 +53,7 @@ class Sequencer:
             self._log.integrate()
             for refusal in self._log.cosign().values():
                 _logger.warning("The log's checkpoint lacks a signature: %s", refusal.message)
+            self._log.timestamps.soon()
         except LoopError as error:
             if error.message != self._last_failure:
                 _logger.warning("Audit events wait in the outbox: %s", error.message)
@@ -60,6 +61,11 @@ class Sequencer:
             return False
         self._last_failure = ""
         return True
+
+    def finish(self) -> None:
+        """At the end of a process: nothing does it afterwards."""
+        self.once()
+        self._log.timestamps.wait()
 
     def _work(self) -> None:
         pause = threading.Event()
@@ -78,4 +84,4 @@ class Sequencer:
 @atexit.register
 def _at_exit() -> None:
     for sequencer in list(_all):
-        sequencer.once()
+        sequencer.finish()

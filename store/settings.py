@@ -146,6 +146,12 @@ class Settings(BaseSettings):
     # the log may be set back or forked unnoticed. See docs/audit-witness.md.
     audit_witnesses: Annotated[tuple[WitnessAddress, ...], NoDecode] = ()
 
+    # The time-stamping authority (RFC 3161) that stamps the log's checkpoints, a PEM file with the
+    # roots that its certificates must lead to, and how often at most. See docs/audit-log.md.
+    audit_tsa_url: str = Field("", pattern=r"^(https?://[^/?#\s]\S*)?$")
+    audit_tsa_roots: Path | None = None
+    audit_tsa_hours: float = Field(24, gt=0, le=24 * 366)
+
     # Where the app runs trainings. None: the home's own workspace, or the folder it is started in.
     workspace: Path | None = None
     # The MLflow run of the training that a stage takes up instead of beginning a new one.
@@ -197,10 +203,12 @@ class Settings(BaseSettings):
             raise ValueError("a witness is named twice")
         return tuple(found)
 
-    @field_validator("workspace", "model_signing_key", "machine_cache", mode="before")
+    @field_validator(
+        "workspace", "model_signing_key", "machine_cache", "audit_tsa_roots", mode="before"
+    )
     @classmethod
-    def _absolute_if_any(cls, folder: Path | str | None) -> Path | None:
-        return Path(folder).expanduser().absolute() if folder else None
+    def _absolute_if_any(cls, path: Path | str | None) -> Path | None:
+        return Path(path).expanduser().absolute() if path else None
 
     @field_validator("drift_images")
     @classmethod
@@ -330,7 +338,11 @@ class Settings(BaseSettings):
 
     def environment(self) -> dict[str, str]:
         """Variables that make a child process see the same home, wherever it runs."""
+        hours = str(self.audit_tsa_hours) if self.audit_tsa_url else ""
         if_any = {
+            "SECONDLOOK_AUDIT_TSA_URL": self.audit_tsa_url,
+            "SECONDLOOK_AUDIT_TSA_ROOTS": str(self.audit_tsa_roots or ""),
+            "SECONDLOOK_AUDIT_TSA_HOURS": hours,
             "SECONDLOOK_AUDIT_WITNESSES": ";".join(map(str, self.audit_witnesses)),
             "SECONDLOOK_MODEL_SIGNING_KEY": str(self.model_signing_key or ""),
             "SECONDLOOK_MODEL_VERIFY_KEYS": os.pathsep.join(map(str, self.model_verify_keys)),

@@ -4,9 +4,8 @@ only after it was verified."""
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 
 import httpx
 
@@ -17,9 +16,8 @@ from loop.signed_notes import Note, Signature, VerifierKey
 from loop.tiles import nodes_in
 from loop.witnessing import Submission, Why
 from store.log_files import LogFiles
+from store.short_answers import Unanswered, ask
 
-# A witness has little to say; more would only keep the log waiting.
-_MOST_BYTES = 2**16
 _GREW = "the log grew meanwhile, by the hand of another process"
 
 
@@ -38,11 +36,7 @@ class WitnessClient:
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
         # Named by a setting: no proxy for the internet in between.
-        # Uncompressed, what comes is not larger than what is received.
-        headers = {"accept-encoding": "identity"}
-        self._http = httpx.Client(
-            timeout=timeout_s, trust_env=False, headers=headers, transport=transport
-        )
+        self._http = httpx.Client(timeout=timeout_s, trust_env=False, transport=transport)
         self._seen = 0  # the size that this witness cosigned last, as far as is known here
 
     def close(self) -> None:
@@ -88,17 +82,12 @@ class WitnessClient:
         return self._receive("POST", "add-checkpoint", body)
 
     def _receive(self, method: str, path: str, body: bytes | None = None) -> tuple[int, str]:
-        until = time.monotonic() + self._timeout_s
-        received = b""
         try:
-            with self._http.stream(method, f"{self._url}/{path}", content=body) as response:
-                for part in response.iter_raw():
-                    received += part
-                    if len(received) > _MOST_BYTES or time.monotonic() > until:
-                        raise self._unavailable("its answer does not end")
-                return response.status_code, received.decode("utf-8", "replace")
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise self._unavailable(str(error) or type(error).__name__) from error
+            url = f"{self._url}/{path}"
+            status, received = ask(self._http, method, url, self._timeout_s, body)
+        except Unanswered as error:
+            raise self._unavailable(str(error)) from error
+        return status, received.decode("utf-8", "replace")
 
     def _size(self, body: str) -> int:
         try:
@@ -173,18 +162,20 @@ def cosigned(
         return note, {}
     size = Checkpoint.parse(note.text).size
 
-    def ask(witness: WitnessClient) -> Signature | LoopError:
-        try:
-            return witness.cosign(note, size, files)
-        except LoopError as error:
-            return error
+    signatures: list[Signature] = []
+    refusals: dict[str, LoopError] = {}
 
-    with ThreadPoolExecutor(len(witnesses), thread_name_prefix="witness") as threads:
-        answers = list(threads.map(ask, witnesses))
-    signatures = [each for each in answers if isinstance(each, Signature)]
-    refusals = {
-        witness.key.name: answer
-        for witness, answer in zip(witnesses, answers, strict=True)
-        if isinstance(answer, LoopError)
-    }
+    def ask_one(witness: WitnessClient) -> None:
+        try:
+            signatures.append(witness.cosign(note, size, files))
+        except LoopError as error:
+            refusals[witness.key.name] = error
+
+    # No pool: it takes nothing any more when a process is at its end, which is when a command does
+    # this.
+    threads = [Thread(target=ask_one, args=(each,), name="witness") for each in witnesses]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     return note.with_signatures(signatures), refusals

@@ -17,7 +17,7 @@ from loop.signed_notes import Note, VerifierKey
 from store.audit_log import AuditLog, Entry
 from store.audit_tracing import AuditTracing
 from store.log_checks import check_log, check_run, check_version
-from store.log_verify import Verified, check_signatures
+from store.log_verify import Stamped, Verified, check_signatures
 from store.model_registry import ModelRegistry
 from store.run_proofs import Proved
 from store.tracking import Tracking
@@ -129,6 +129,7 @@ class Auditing:
             "root": verified.root,
             "purged": verified.purged,
             "seen": verified.seen,
+            "stamped": _stamped(verified.stamped),
             "witnesses": self._signed(verified.note) if verified.note else [],
         }
 
@@ -136,6 +137,12 @@ class Auditing:
         return [
             {"name": witness.name, "at": cosigned_at(note, witness)} for witness in self.witnesses
         ]
+
+
+def _stamped(stamped: Stamped) -> dict[str, Any] | None:
+    if stamped.at is None:
+        return None
+    return {"size": stamped.size, "at": utc(stamped.at.isoformat())}
 
 
 def _lines(told: queue.Queue[dict[str, Any]]) -> Iterator[bytes]:

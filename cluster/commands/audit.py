@@ -7,9 +7,16 @@ from typing import Annotated
 
 import typer
 
-from cluster.commands import audit_runs, audit_serve, audit_trace, audit_witness
+from cluster.commands import (
+    audit_runs,
+    audit_serve,
+    audit_timestamps,
+    audit_trace,
+    audit_witness,
+)
 from cluster.commands.audit_options import (
     KeyOption,
+    TsaRootsOption,
     WitnessOption,
     as_time,
     log_key,
@@ -23,6 +30,7 @@ from loop.events import Role
 from store.audit_log import Entry, open_audit_log
 from store.log_checks import check_log
 from store.log_export import export_log, exported
+from store.timestamps import load_roots
 from store.unit_of_work import open_units_of_work
 
 group = typer.Typer(help="Read and verify the audit log.", no_args_is_help=True)
@@ -106,13 +114,17 @@ def verify(
     context: typer.Context,
     key: KeyOption = None,
     witness: WitnessOption = None,
+    tsa_roots: TsaRootsOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Check the whole log: every entry, every hash, the signatures, and the database's copy.
+    """Check the whole log: every entry, every hash, signatures, timestamps, the database's copy.
 
     Exit code 1 names the first bad entry and what is wrong with it.
     """
     settings = settings_to_read(context)
+    if tsa_roots is not None:
+        load_roots(tsa_roots)  # a file that is none says nothing of the log
+        settings = settings.model_copy(update={"audit_tsa_roots": tsa_roots})
     log = open_audit_log(settings)
     own = log_key(settings, key) if key else None
     witnesses = witness_keys(witness)
@@ -135,6 +147,7 @@ def verify(
                 "root": verified.root,
                 "cosigned": {name: as_time(at) for name, at in verified.cosigned.items()},
                 "seen_by_witnesses": verified.seen,
+                "timestamps": audit_timestamps.as_dict(verified.stamped),
             }
         )
         return
@@ -153,6 +166,7 @@ def verify(
             highlight=False,
             markup=False,
         )
+    audit_timestamps.tell(verified.stamped)
     if key is None:
         out.print(
             "With the key that lies in this home: who holds it could have written the log anew. "

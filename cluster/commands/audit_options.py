@@ -31,6 +31,15 @@ WitnessOption = Annotated[
         help="The public key of a witness that must have signed, or a file with it. Repeatable.",
     ),
 ]
+TsaRootsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--tsa-roots",
+        metavar="FILE",
+        help="Check the timestamps: the root certificates of their authorities, in PEM. Default: "
+        "SECONDLOOK_AUDIT_TSA_ROOTS.",
+    ),
+]
 _KINDS = {KeyType.LOG: "a log", KeyType.WITNESS: "a witness"}
 
 

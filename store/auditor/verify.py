@@ -30,6 +30,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 HERE = Path(__file__).resolve().parent
 WIDTH = 256  # of a tile
 LOG_KEY, WITNESS_KEY = 1, 4
+STAMPS = """It goes on from {count} checkpoints with a timestamp (RFC 3161). These themselves
+were not checked: that takes openssl and the authority's root certificate. The newest:
+    head -n 3 {name}.checkpoint > stamped.txt
+    openssl ts -verify -data stamped.txt -in {name}.tsr -CAfile ROOTS.pem
+    openssl ts -reply -in {name}.tsr -text"""
 
 
 class Wrong(Exception):
@@ -152,9 +157,9 @@ def folded(hashes: list[bytes]) -> list[bytes]:
     return [node_hash(hashes[at], hashes[at + 1]) for at in range(0, len(hashes) - 1, 2)]
 
 
-def check_log(log: Path, checkpoint: Checkpoint) -> int:
-    """Every entry, and what they add up to. Says which is the first that is wrong; how many entries
-    are gone, on record."""
+def check_log(log: Path, checkpoint: Checkpoint, stamped: dict[int, Checkpoint]) -> int:
+    """Every entry, and what they add up to, also at the checkpoints that were stamped. Says which
+    is the first that is wrong; how many entries are gone, on record."""
     purged = purged_bundles(log, checkpoint.size)
     peaks: list[tuple[int, bytes]] = []  # complete subtrees from the left: (size, hash)
     for index in range(-(-checkpoint.size // WIDTH)):
@@ -164,6 +169,7 @@ def check_log(log: Path, checkpoint: Checkpoint) -> int:
         if index in purged:
             for place in range(WIDTH):
                 push(peaks, told[32 * place : 32 * place + 32])
+                check_stamped(peaks, stamped.get(first + place + 1))
             continue
         entries = unpacked(read(log, f"tile/entries/{number(index)}", width), width, first)
         for place, entry in enumerate(entries):
@@ -171,12 +177,10 @@ def check_log(log: Path, checkpoint: Checkpoint) -> int:
             if found != told[32 * place : 32 * place + 32]:
                 raise Wrong(f"Entry {first + place} was changed: it does not have its hash.")
             push(peaks, found)
+            check_stamped(peaks, stamped.get(first + place + 1))
         if sys.stderr.isatty():
             print(f"\r{first + width} of {checkpoint.size}", end="", file=sys.stderr)
-    root = sha256(b"")
-    for place, (_, peak) in enumerate(reversed(peaks)):
-        root = peak if place == 0 else node_hash(peak, root)
-    if root != checkpoint.root:
+    if root_of(peaks) != checkpoint.root:
         raise Wrong(
             f"The {checkpoint.size} entries do not add up to the root that is signed: some were "
             "changed together with their hashes."
@@ -201,6 +205,30 @@ def purged_bundles(log: Path, size: int) -> set[int]:
                     end = event["subject"]["last"] + 1
                     return {at for at in missing if (at + 1) * WIDTH <= end}
     return set()
+
+
+def stamped_checkpoints(log: Path, size: int, key: Key) -> dict[int, Checkpoint]:
+    """By size, those of which a timestamp (RFC 3161) lies there; it itself is not checked here."""
+    found: dict[int, Checkpoint] = {}
+    for path in (log / "timestamps").glob("[0-9]*.tsr"):
+        checkpoint = Checkpoint(path.with_suffix(".checkpoint").read_bytes())
+        if str(checkpoint.size) != path.stem or checkpoint.size > size:
+            raise Wrong(f"The log has {size} entries: {path.name} stamps another one.")
+        checkpoint.check(key)
+        found[checkpoint.size] = checkpoint
+    return found
+
+
+def check_stamped(peaks: list[tuple[int, bytes]], stamped: Checkpoint | None) -> None:
+    if stamped is not None and root_of(peaks) != stamped.root:
+        raise Wrong(f"The first {stamped.size} entries are not those that were stamped: a fork.")
+
+
+def root_of(peaks: list[tuple[int, bytes]]) -> bytes:
+    root = sha256(b"")
+    for place, (_, peak) in enumerate(reversed(peaks)):
+        root = peak if place == 0 else node_hash(peak, root)
+    return root
 
 
 def push(peaks: list[tuple[int, bytes]], leaf: bytes) -> None:
@@ -261,11 +289,16 @@ def main() -> int:
             checkpoint = check_proof(event, proof)
         else:
             checkpoint = Checkpoint((asked.log / "checkpoint").read_bytes())
-            purged = check_log(asked.log, checkpoint)
+            stamped = stamped_checkpoints(asked.log, checkpoint.size, key)
+            purged = check_log(asked.log, checkpoint, stamped)
             print(f"\rAll {checkpoint.size} entries are in the log that the checkpoint signs.")
             if purged:
                 print(
                     f"{purged} of them are gone, past their retention: only their hashes are here."
+                )
+            if stamped:
+                print(
+                    STAMPS.format(count=len(stamped), name=asked.log / f"timestamps/{max(stamped)}")
                 )
         checkpoint.check(key)
         print(f"The checkpoint is signed with the key {key.name}+{key.id}.")

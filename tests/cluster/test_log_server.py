@@ -40,13 +40,34 @@ def test_a_client_of_such_logs_reads_and_checks_it_over_http(tmp_path: Path, siz
     )
 
 
+def test_timestamps_are_served(tmp_path: Path) -> None:
+    log = sqlite_log(tmp_path, 3)
+    note = log.checkpoint()
+    log.files.keep_timestamp(note, b"a stamp")
+    client = TestClient(build_log_app(log.files.folder))
+    stamp = client.get("/timestamps/3.tsr")
+    assert (stamp.content, stamp.headers["content-type"]) == (
+        b"a stamp",
+        "application/timestamp-reply",
+    )
+    assert "immutable" in stamp.headers["cache-control"]
+    stamped = client.get("/timestamps/3.checkpoint")
+    assert stamped.content == str(note).encode()
+    assert stamped.headers["content-type"].startswith("text/plain")
+
+
 def test_nothing_else_is_served(tmp_path: Path) -> None:
     log = sqlite_log(tmp_path, 3)
     folder = log.files.folder
     (folder / ".checkpoint").write_text("a draft")
     (folder / "tile/.draft").write_text("a draft")
+    log.files.keep_timestamp(log.checkpoint(), b"a stamp")
+    (folder / "timestamps/.3.tsr").write_text("a draft")
+    (folder / "timestamps/3.key").write_text("no stamp")
     client = TestClient(build_log_app(folder))
     for path in (
+        *("timestamps", "timestamps/", "timestamps/.3.tsr", "timestamps/3.key"),
+        *("timestamps/4.tsr", "timestamps/03.tsr", "timestamps/../checkpoint/3.tsr"),
         *("", "tile", ".checkpoint", "tile/.draft", "../keys/log.key", "%2e%2e/keys/log.key"),
         *(
             "tile/0/../../../keys/log.key",

@@ -84,6 +84,9 @@ test('a proof names its checkpoint, and who has signed it', () => {
   assert.equal(verifiedWords({ size: 2, root: 'ab', seen: { w1: 1 } }).length, 2);
   const gone = verifiedWords({ size: 600, root: 'ab', seen: {}, purged: 512 });
   assert.match(gone[1], /first 512 entries were purged/);
+  const stamped = { size: 1200, at: '2026-11-30 03:00:00 UTC' };
+  const [, said] = verifiedWords({ size: 1300, root: 'ab', seen: {}, stamped });
+  assert.match(said, /it had 1,200 entries at 2026-11-30 03:00:00 UTC/);
 });
 
 test('gaps are counted wherever they are', () => {

@@ -101,6 +101,42 @@ def test_witnesses_are_an_address_and_a_key_each(
     assert load_settings(tmp_path).audit_witnesses == settings.audit_witnesses
 
 
+def test_the_time_stamping_authority_is_handed_on_to_children(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load_settings(tmp_path)
+    assert (settings.audit_tsa_url, settings.audit_tsa_roots) == ("", None)
+    assert not [name for name in settings.environment() if "TSA" in name]
+    monkeypatch.setenv("SECONDLOOK_AUDIT_TSA_URL", "https://tsa.example/tsr?a=b")
+    monkeypatch.setenv("SECONDLOOK_AUDIT_TSA_ROOTS", "~/roots.pem")
+    monkeypatch.setenv("SECONDLOOK_AUDIT_TSA_HOURS", "0.5")
+    settings = load_settings(tmp_path)
+    assert settings.audit_tsa_roots == Path.home() / "roots.pem"
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    child = load_settings(tmp_path)
+    for name in ("audit_tsa_url", "audit_tsa_roots", "audit_tsa_hours"):
+        assert getattr(child, name) == getattr(settings, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("URL", "tsa.example"),
+        ("URL", "ftp://tsa.example"),
+        ("URL", "https://"),
+        ("HOURS", "0"),
+        ("HOURS", "nan"),
+    ],
+)
+def test_what_is_no_time_stamping_authority_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"SECONDLOOK_AUDIT_TSA_{name}", value)
+    with pytest.raises(Misconfigured, match=f"SECONDLOOK_AUDIT_TSA_{name}"):
+        load_settings(tmp_path)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -22,10 +22,13 @@ from store import tables
 from store.audit_log import open_audit_log
 from store.audit_tracing import AuditTracing
 from store.database import writing
+from store.log_timestamps import LogTimestamps
 from store.log_verify import check_signatures
 from store.settings import load_settings
+from store.timestamps import request_for
 from store.unit_of_work import open_units_of_work
 from tests.loop.histories import Snapshots
+from tests.store.tsa import Authority, needs_openssl
 from tests.ui.people import person_of, signed_in
 from ui.audit_tab import build_audit
 from ui.auditing import Auditing
@@ -257,6 +260,21 @@ def test_the_whole_log_is_verified_and_that_is_on_record(world: World) -> None:
     (verified,) = world.log.tail(1)
     assert verified.event.type == "audit.verified"
     assert verified.event.actor == Actor("person-aud", Role.AUDITOR)
+
+
+@needs_openssl
+def test_a_verification_says_what_the_newest_timestamp_shows(world: World, tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "tsa")
+    note = world.log.checkpoint()
+    query = request_for(note.text).as_bytes()
+    world.log.files.keep_timestamp(note, authority.reply(query))
+    for roots, size in ((None, None), (authority.roots, 2)):
+        world.log.timestamps = LogTimestamps(world.log.files, roots=roots)
+        answer = world.client.post("/audit/verify", headers=AUDITOR)
+        *_, last = _lines(answer.text)
+        stamped = last["verified"]["stamped"]
+        assert (stamped and stamped["size"]) == size
+    assert stamped["at"].endswith("UTC")
 
 
 def test_one_verification_at_a_time(world: World) -> None:

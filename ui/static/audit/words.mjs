@@ -34,7 +34,7 @@ export function witnessWords(witnesses) {
   );
 }
 
-export function verifiedWords({ size, root, seen, purged = 0 }) {
+export function verifiedWords({ size, root, seen, purged = 0, stamped = null }) {
   const words = [
     `All ${count(size, 'entry')} verify: each entry, each hash, the signature, and the database's copy. The root is ${root}.`,
   ];
@@ -45,6 +45,9 @@ export function verifiedWords({ size, root, seen, purged = 0 }) {
   }
   for (const [name, cosigned] of Object.entries(seen)) {
     words.push(`It goes on from the ${count(cosigned, 'entry')} that ${name} has cosigned.`);
+  }
+  if (stamped) {
+    words.push(`By its newest timestamp it had ${count(stamped.size, 'entry')} at ${stamped.at}.`);
   }
   return words;
 }
