@@ -32,7 +32,7 @@ from store.log_key import LogKey, open_log_key
 from store.log_lease import lease
 from store.log_timestamps import LogTimestamps
 from store.log_verify import PURGED, Progress, Verified, purged_end, verify_files
-from store.log_witnesses import LogWitnesses
+from store.log_witnesses import LogWitnesses, check_seen
 from store.settings import Settings
 from store.tsa_client import TsaClient
 from store.witness_client import WitnessClient
@@ -195,9 +195,9 @@ class AuditLog:
             raise Misconfigured(
                 "The log's public key is not here.", hint="Give it with --key, in one line."
             )
-        stamps = self.files.timestamps()  # before the checkpoint is read: of none that is newer
+        # Before the checkpoint is read, which may be newer than these but is not older.
+        stamps, seen = self.files.timestamps(), self.witnesses.latest(key.name)
         verified = verify_files(self.files, key, witnesses, progress)
-        seen = self.witnesses.check(self.files, verified.size, key)
         if verified.size < state.head.size:
             raise BrokenRecord(
                 f"Entry {verified.size} is missing: the checkpoint ends before it, but the "
@@ -206,7 +206,8 @@ class AuditLog:
             )
         self._check_copy(verified.size)
         stamped = self.timestamps.check(stamps, verified.size, key)
-        return replace(verified, seen=seen, stamped=stamped)
+        sizes = check_seen(seen, self.files, verified.size, key)
+        return replace(verified, seen=sizes, stamped=stamped)
 
     def reindex(self, progress: Progress | None = None) -> Verified:
         """Make the database's copy anew from the log's files, which are verified first: after one

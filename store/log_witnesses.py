@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from loop.checkpoints import Checkpoint
@@ -45,25 +46,33 @@ class LogWitnesses:
             self._rests_until = time.monotonic() + _REST_SECONDS
         return refusals
 
-    def check(self, files: LogFiles, size: int, key: VerifierKey) -> dict[str, int]:
-        """That the log of ``size`` entries goes on from what each witness cosigned last; the sizes
-        of these, by the witness's name.
+    def latest(self, origin: str) -> dict[str, Note]:
+        """What each witness cosigned last of the log of that name, by its own name; without those
+        that cosigned nothing yet.
 
-        Raises `BrokenRecord` if it was set back or forked, `Unavailable` if a witness cannot be
-        asked.
+        Raises `Unavailable` if one cannot be asked, `BrokenRecord` if what it gives is not signed
+        by it.
         """
-        sizes: dict[str, int] = {}
+        found: dict[str, Note] = {}
         for client in self._clients:
-            try:
-                seen = client.latest(key.name)
-            except NotFound:
-                sizes[client.key.name] = 0
-                continue
-            if seen.cosigned_at(client.key) is None:
-                raise BrokenRecord(
-                    f"What {client.key.name} gives out as its last checkpoint it has not signed.",
-                    hint="Compare its key: secondlook audit witness --print-key, where it runs.",
-                )
-            check_continues(files, size, seen, key)
-            sizes[client.key.name] = Checkpoint.parse(seen.text).size
-        return sizes
+            with suppress(NotFound):
+                note = client.latest(origin)
+                if note.cosigned_at(client.key) is None:
+                    raise BrokenRecord(
+                        f"What {client.key.name} gives out as its last checkpoint it has not "
+                        "signed.",
+                        hint="Compare its key: secondlook audit witness --print-key, where it "
+                        "runs.",
+                    )
+                found[client.key.name] = note
+        return found
+
+
+def check_seen(
+    seen: Mapping[str, Note], files: LogFiles, size: int, key: VerifierKey
+) -> dict[str, int]:
+    """That the log of ``size`` entries goes on from each of the checkpoints ``seen``; the sizes of
+    these. Raises `BrokenRecord` if it was set back or forked."""
+    for note in seen.values():
+        check_continues(files, size, note, key)
+    return {name: Checkpoint.parse(note.text).size for name, note in seen.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -17,7 +18,7 @@ from cluster.witness import build_witness_app
 from loop.checkpoints import Checkpoint
 from loop.errors import BrokenRecord, Unavailable
 from loop.signed_notes import Note, VerifierKey
-from store import log_witnesses
+from store import audit_log, log_witnesses
 from store.audit_log import AuditLog
 from store.log_files import LogFiles
 from store.log_verify import check_continues, verify_files
@@ -91,6 +92,25 @@ def test_a_witness_that_is_down_holds_nothing_up_and_signs_later(
     monkeypatch.setattr(log.witnesses, "_rests_until", 0.0)
     assert log.cosign() == {}
     assert log.verify(witnesses=[witness_key(log)]).size == 4
+
+
+def test_a_log_that_is_cosigned_anew_while_it_is_verified_was_not_set_back(
+    log: AuditLog, way: Switch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del way
+    log.cosign()
+
+    def slowly(*arguments: Any) -> Any:
+        found = verify_files(*arguments)
+        put(log.rows.engine, 3, 4)
+        log.integrate()
+        log.cosign()
+        return found
+
+    monkeypatch.setattr(audit_log, "verify_files", slowly)
+    found = log.verify()
+    assert (found.size, found.seen) == (3, {"w.example/1": 3})
+    assert log.head().size == 5
 
 
 def test_a_checkpoint_that_has_been_overtaken_is_not_put_back(log: AuditLog, way: Switch) -> None:
