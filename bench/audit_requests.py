@@ -35,6 +35,7 @@ from serve.replica import Replica
 from serve.service import ServiceStatus
 from store.image_codec import Limits
 from store.image_files import open_image_store
+from store.logs import configure_logs
 from store.model_registry import open_model_registry
 from store.settings import load_settings
 from store.unit_of_work import open_units_of_work
@@ -54,6 +55,7 @@ Sequencer(open_audit_log(load_settings())).run(threading.Event())
 def request_overhead(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """In process, without Ray and HTTP: what a request takes there, and what share of it the log
     adds. The log's files are written by another process, as in `secondlook up`."""
+    configure_logs("WARNING")  # not a line a request into what is printed
     say("registering a model")
     enter_home(folder / "home", arguments.device)
     size = read_checkpoint(arguments.weights, folder / "ultralytics").image_size

@@ -35,7 +35,7 @@ _CHUNK = 64
 # What an entry says of entries that are gone, and what is in its bytes then.
 PURGED = "log.purged"
 _PURGED = b'"type":"log.purged"'
-_MANY_BUNDLES = 800
+_MANY_BUNDLES = 20_000
 
 # Told how many entries are checked, and of how many.
 Progress = Callable[[int, int], None]

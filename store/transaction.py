@@ -5,12 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, Select, insert, select
+from sqlalchemy import (
+    Connection,
+    Engine,
+    RowMapping,
+    Select,
+    Text,
+    bindparam,
+    exists,
+    insert,
+    select,
+)
 from sqlalchemy.sql.dml import UpdateBase
 
 from loop.errors import Conflict
 from store import tables
 from store.database import begin_writing, reading, translated
+
+# One statement for both: the event, unless the log is known to fail.
+_PUT = insert(tables.audit_outbox).from_select(
+    ["event"],
+    select(bindparam("event", type_=Text())).where(
+        exists(select(tables.audit_head.c.id).where(tables.audit_head.c.failure == ""))
+    ),
+)
+
+
+class LogFailing(Exception):
+    """Why the audit log cannot be written."""
 
 
 class Transaction:
@@ -66,18 +88,18 @@ class Transaction:
         return count
 
     def put_into_outbox(self, event: str) -> None:
-        """``event`` is canonical JSON."""
-        self._execute(insert(tables.audit_outbox).values(event=event))
+        """``event`` is canonical JSON. Raises `LogFailing` while the log cannot be written, and the
+        transaction is over then."""
+        if self._execute(_PUT, {"event": event}) == 0:
+            rows = self.read(select(tables.audit_head.c.failure))
+            self.close()
+            self._failed = True
+            raise LogFailing(str(rows[0]["failure"]) if rows else "The log's head is gone.")
         self._events += 1
 
     @property
     def has_events(self) -> bool:
         return self._events > 0
-
-    def log_failure(self) -> str:
-        """Why the audit log cannot be written, as of now; empty if it can."""
-        rows = self.read(select(tables.audit_head.c.failure))
-        return str(rows[0]["failure"]) if rows else "The audit log's head is gone."
 
     def commit(self) -> bool:
         """Whether there was anything to commit.
@@ -104,13 +126,13 @@ class Transaction:
         self._reads.clear()
         self._changed, self._events = False, 0
 
-    def _execute(self, statement: UpdateBase) -> int:
+    def _execute(self, statement: UpdateBase, parameters: Mapping[str, Any] | None = None) -> int:
         try:
             writer = self._writer or self._become_writer()
             with translated():
                 # Without the option, SQLAlchemy knows no count of what an INSERT did.
                 counted = statement.execution_options(preserve_rowcount=True)
-                return writer.execute(counted).rowcount
+                return writer.execute(counted, parameters).rowcount
         except BaseException:
             # PostgreSQL ends a transaction with its first error. SQLite would go on with the rest.
             self.close()

@@ -43,7 +43,7 @@ from store.repositories.statistics import SqlImpacts, SqlStatistics
 from store.repositories.trials import SqlTrials
 from store.sequencer import Sequencer
 from store.settings import Settings
-from store.transaction import Transaction
+from store.transaction import LogFailing, Transaction
 
 
 class SqlUnitOfWork:
@@ -84,12 +84,19 @@ class SqlUnitOfWork:
         self._transaction.lock()
 
     def record(self, event: Event) -> None:
+        """Raises `Unavailable` for what could not be logged, and is therefore not done;
+        `InvalidInput` for an event that its type's schema does not allow."""
         _, entry = sealed_entry(event, self)
-        self._transaction.put_into_outbox(entry.decode())
+        try:
+            self._transaction.put_into_outbox(entry.decode())
+        except LogFailing as error:
+            if self._gate is not None:
+                self._gate.wake()  # it may have been mended by now
+            raise _not_done(str(error)) from error
 
     def commit(self) -> None:
-        """Raises `Unavailable` for what could not be logged, and is therefore not done;
-        `RuntimeError` for a change that no event was recorded for: a mistake in code."""
+        """Raises `Unavailable` as `record`; `RuntimeError` for a change that no event was recorded
+        for: a mistake in code."""
         if self._gate is not None and self._transaction.has_events:
             self._gate.check(self._transaction)
         if self._transaction.commit() and self._gate is not None:
@@ -97,8 +104,7 @@ class SqlUnitOfWork:
 
 
 class _Gate:
-    """Between what is done and the log: nothing is done of which it is known that it cannot be
-    logged."""
+    """Between what is done and the log."""
 
     def __init__(self, log: AuditLog) -> None:
         self._log = log
@@ -108,19 +114,21 @@ class _Gate:
         self._sequencer.wake()
 
     def check(self, transaction: Transaction) -> None:
-        failure = transaction.log_failure()
+        """Refuse what it can be seen of, without trying, that it cannot be logged."""
+        if not self._log.files.folder.exists():
+            return
         try:
-            if not failure and self._log.files.folder.exists():
-                self._log.files.check_room()
+            self._log.files.check_room()
         except Unavailable as error:
-            failure = error.message
-        if failure:
             transaction.close()
-            self.wake()  # it may have been mended by now
-            raise Unavailable(
-                f"Nothing can be done now, since it could not be logged. {failure}",
-                hint="Mend what it says, then try again; secondlook doctor tells whether it works.",
-            )
+            raise _not_done(error.message) from error
+
+
+def _not_done(why: str) -> Unavailable:
+    return Unavailable(
+        f"Nothing can be done now, since it could not be logged. {why}",
+        hint="Mend what it says, then try again; secondlook doctor tells whether it works.",
+    )
 
 
 def units_of_work(engine: Engine, log: AuditLog | None = None) -> UnitsOfWork:
