@@ -48,7 +48,7 @@ def main() -> None:
     add_model_options(parser)
     parser.add_argument("--appends", type=int, default=300, help="Events that are timed.")
     parser.add_argument("--events", type=int, default=1_000_000, help="Of the log that is checked.")
-    parser.add_argument("--requests", type=int, default=400, help="Timed, half of them logged.")
+    parser.add_argument("--requests", type=int, default=1000, help="Timed, half of them logged.")
     parser.add_argument("--no-requests", action="store_true", help="Leave out what needs a model.")
     arguments = parser.parse_args()
     with errors_for_people(), tempfile.TemporaryDirectory(prefix="audit-") as name:

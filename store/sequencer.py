@@ -12,9 +12,9 @@ from store.audit_log import AuditLog
 
 _logger = logging.getLogger(__name__)
 
-# So much later than the commit, so that a process made for it (`run`) does it where there is one,
-# and what is committed in one go is integrated in one go.
-_PATIENCE_SECONDS = 0.5
+# So much later than the commit, and only if nobody else does meanwhile: where there is a process
+# made for it (`run`), those that detect and train have other things to do.
+_PATIENCE_SECONDS = 2.0
 _LOOK_SECONDS = 0.5
 _AGAIN_SECONDS = 1.0  # after a failure
 
@@ -75,10 +75,26 @@ class Sequencer:
                     self._thread = None
                     return
                 self._woken = False
+            before = self._counted()
             pause.wait(_PATIENCE_SECONDS)
-            if not self.once():
+            if self._counted() != before:  # somebody else is at it
+                self._woken = self._woken or self._is_waiting()
+            elif not self.once():
                 pause.wait(_AGAIN_SECONDS)
                 self._woken = True
+
+    def _counted(self) -> int:
+        """How many entries the log has; -1 if that cannot be told."""
+        try:
+            return self._log.rows.state().head.size
+        except LoopError:
+            return -1
+
+    def _is_waiting(self) -> bool:
+        try:
+            return self._log.rows.is_waiting()
+        except LoopError:
+            return True
 
 
 @atexit.register

@@ -363,6 +363,7 @@ image_salts = Table(
     metadata,
     Column("image_id", String(64), primary_key=True),
     Column("salt", LargeBinary(32), nullable=False),
+    sqlite_with_rowid=False,  # a page less to write for each image
 )
 
 sealed_texts = Table(

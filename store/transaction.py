@@ -22,12 +22,23 @@ from loop.errors import Conflict
 from store import tables
 from store.database import begin_writing, reading, translated
 
-# One statement for both: the event, unless the log is known to fail.
-_PUT = insert(tables.audit_outbox).from_select(
-    ["event"],
-    select(bindparam("event", type_=Text())).where(
-        exists(select(tables.audit_head.c.id).where(tables.audit_head.c.failure == ""))
-    ),
+
+def counted(statement: UpdateBase) -> UpdateBase:
+    """Without the option, SQLAlchemy knows no count of what an INSERT did."""
+    if statement.get_execution_options().get("preserve_rowcount"):
+        return statement
+    return statement.execution_options(preserve_rowcount=True)
+
+
+# One statement for both: the event, unless the log is known to fail. Made once: to make it takes as
+# long as to execute it.
+_PUT = counted(
+    insert(tables.audit_outbox).from_select(
+        ["event"],
+        select(bindparam("event", type_=Text())).where(
+            exists(select(tables.audit_head.c.id).where(tables.audit_head.c.failure == ""))
+        ),
+    )
 )
 
 
@@ -78,12 +89,18 @@ class Transaction:
         self._reads.append((query, parameters, _fingerprint(rows)))
         return rows
 
-    def write(self, statement: UpdateBase, *, audited: bool = True) -> int:
+    def write(
+        self,
+        statement: UpdateBase,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        audited: bool = True,
+    ) -> int:
         """Returns how many rows were changed.
 
         Not ``audited`` is working state (a lease, a draft): it needs no event.
         """
-        count = self._execute(statement)
+        count = self._execute(statement, parameters)
         self._changed = self._changed or (audited and count > 0)
         return count
 
@@ -130,9 +147,7 @@ class Transaction:
         try:
             writer = self._writer or self._become_writer()
             with translated():
-                # Without the option, SQLAlchemy knows no count of what an INSERT did.
-                counted = statement.execution_options(preserve_rowcount=True)
-                return writer.execute(counted, parameters).rowcount
+                return writer.execute(counted(statement), parameters).rowcount
         except BaseException:
             # PostgreSQL ends a transaction with its first error. SQLite would go on with the rest.
             self.close()

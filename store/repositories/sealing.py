@@ -10,7 +10,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from loop.sealing import SALT_BYTES, SealedText
 from store import tables
 from store.repositories.base import Repository
-from store.transaction import Transaction
+from store.transaction import Transaction, counted
+
+# Made once: to make one takes as long as to execute it.
+_MAKE = {
+    "sqlite": counted(sqlite.insert(tables.image_salts).on_conflict_do_nothing()),
+    "postgresql": counted(postgresql.insert(tables.image_salts).on_conflict_do_nothing()),
+}
 
 
 class SqlImageSalts(Repository):
@@ -41,9 +47,9 @@ class SqlImageSalts(Repository):
     def _made(self, image_id: str) -> bytes | None:
         """A new salt; None if there is one. The database has this one writer from here on."""
         salt = secrets.token_bytes(SALT_BYTES)
-        make = sqlite.insert if self._transaction.dialect == "sqlite" else postgresql.insert
-        statement = make(tables.image_salts).values(image_id=image_id, salt=salt)
-        return salt if self._transaction.write(statement.on_conflict_do_nothing()) else None
+        statement = _MAKE[self._transaction.dialect]
+        values = {"image_id": image_id, "salt": salt}
+        return salt if self._transaction.write(statement, values) else None
 
 
 class SqlSealedTexts(Repository):

@@ -17,6 +17,7 @@ def upgrade() -> None:
         sa.Column("image_id", sa.String(length=64), nullable=False),
         sa.Column("salt", sa.LargeBinary(length=32), nullable=False),
         sa.PrimaryKeyConstraint("image_id"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "sealed_texts",
