@@ -26,7 +26,7 @@ def launched(
         node_type_configs=read.get_node_type_configs(),
         max_num_nodes=read.get_max_num_worker_nodes(),
         resource_requests=ResourceRequestUtil.group_by_count(requests),
-        recoverable_resource_availabilities={name: 0.0 for name in failed},
+        recoverable_resource_availabilities=dict.fromkeys(failed, 0.0),
     )
     reply = ResourceDemandScheduler().schedule(request)
     found = {each.instance_type: each.count for each in reply.to_launch}
