@@ -48,7 +48,7 @@ def project() -> dict[str, Any]:
 
 
 def test_it_is_what_the_specification_allows(project: dict[str, Any]) -> None:
-    PyCompose.from_dict(project).validate()
+    PyCompose.from_yaml(yaml.safe_dump(project)).validate()
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,9 @@ def test_it_is_what_the_specification_allows(project: dict[str, Any]) -> None:
     ],
 )
 def test_what_it_does_not_allow_is_found(wrong: dict[str, Any], said: str) -> None:
+    changed = {"services": {"db": {"image": "postgres", **wrong}}}
     with pytest.raises(ValueError, match=said):
-        PyCompose.from_dict({"services": {"db": {"image": "postgres", **wrong}}}).validate()
+        PyCompose.from_yaml(yaml.safe_dump(changed)).validate()
 
 
 def test_the_services_of_the_older_system_are_there(project: dict[str, Any]) -> None:
