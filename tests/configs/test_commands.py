@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 from collections.abc import Iterator
@@ -115,3 +116,16 @@ def test_a_job_trains_with_options_that_there_are() -> None:
     name, options = parsed(shlex.split(command))
     assert name == "train kfold"
     assert options["set"] == ["GPUS_PER_FOLD=1"]
+
+
+def test_the_commands_of_the_documentation_are_there() -> None:
+    text = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
+    lines = re.findall(r"(?m)^    kubectl .* -- (secondlook .*?)(?: +#.*)?$", text)
+    names = {parsed(shlex.split(line))[0] for line in lines}
+    assert {"users add", "users token create", "audit key", "models stop"} <= names
+
+
+def test_the_files_that_the_documentation_names_are_there() -> None:
+    text = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
+    for name in re.findall(r"configs/[\w./-]*\w|docs/[\w-]+\.md", text):
+        assert (ROOT / name).exists(), name

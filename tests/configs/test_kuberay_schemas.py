@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 
-import jsonschema
+import jsonschema_rs
 import kubernetes_validate
 import pytest
 
@@ -31,15 +31,15 @@ def test_kuberay_accepts_its_custom_resources(overlay: list[Manifest]) -> None:
     found = [each for each in overlay if each["kind"] in RAY_KINDS]
     assert {each["kind"] for each in found} == set(RAY_KINDS)
     for manifest in found:
-        jsonschema.validate(manifest, crd_schema(manifest["kind"]))
+        jsonschema_rs.validate(crd_schema(manifest["kind"]), manifest)
 
 
 @with_crds
 def test_what_a_crd_does_not_name_is_found(kind: list[Manifest]) -> None:
     wrong = copy.deepcopy(of(kind, "RayCluster", "training"))
     wrong["spec"]["workerGroupSpecs"][0]["template"]["spec"]["tolerance"] = []
-    with pytest.raises(jsonschema.ValidationError, match="tolerance"):
-        jsonschema.validate(wrong, crd_schema("RayCluster"))
+    with pytest.raises(jsonschema_rs.ValidationError, match="tolerance"):
+        jsonschema_rs.validate(crd_schema("RayCluster"), wrong)
 
 
 def test_pods_of_ray_are_pods(overlay: list[Manifest]) -> None:

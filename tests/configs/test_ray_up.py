@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import shlex
 from pathlib import Path
 from string import Template
@@ -162,3 +163,11 @@ def test_no_secret_and_no_account_stands_in_the_file(cloud: str) -> None:
         *VARIABLES,
         "SECONDLOOK_CLUSTER_FOLDER",
     }
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_the_documentation_names_what_is_filled_in(cloud: str) -> None:
+    text = (ROOT / f"configs/cluster/{cloud}.yaml").read_text(encoding="utf-8")
+    said = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
+    for name in set(Template(text).get_identifiers()) - {"RAY_HEAD_IP"}:
+        assert re.search(rf"\b{name}\b", said), name
