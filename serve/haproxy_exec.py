@@ -31,7 +31,9 @@ def keep_local(config: str, folder: Path) -> str:
     with every request read before a replica is asked (only then can it be sent to another one),
     and with an error that our clients can read.
     """
-    config = re.sub(r"(?m)^(\s*)bind \*?:\d+$", rf"\1bind unix@{folder}/stats-PLACE.sock", config)
+    # Not the API's own port, which Ray renders in the same way where the host is every interface.
+    others = r"(?m)(?<!^frontend http_frontend\n)^([ \t]*)bind \*?:\d+$"
+    config = re.sub(others, rf"\1bind unix@{folder}/stats-PLACE.sock", config)
     for place in range(config.count("PLACE")):
         config = config.replace("PLACE", str(place), 1)
     config = config.replace(" mode 666 level admin", " mode 600 level admin")

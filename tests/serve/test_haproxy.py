@@ -53,6 +53,13 @@ def test_nothing_but_the_api_listens_on_a_port(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("bound", ["*:8000", ":8000"])
+def test_the_api_is_reached_where_its_host_is_every_interface(tmp_path: Path, bound: str) -> None:
+    config = keep_local(RENDERED.replace("127.0.0.1:8000", bound), tmp_path)
+    assert f"frontend http_frontend\n    bind {bound}\n" in config
+    assert config.count("bind unix@") == 2
+
+
 def test_requests_are_kept_to_be_sent_again_and_errors_are_ours(tmp_path: Path) -> None:
     config = keep_local(RENDERED, tmp_path)
     assert "defaults\n    option http-buffer-request\n" in config
