@@ -235,7 +235,13 @@ def _check_results(place: Place, trials: list[RunInfo]) -> None:
     assert search is not None
     assert search.metrics["best_trial"] == float(best["trial"])
     artifacts = {path.name for path in Path(search.artifact_uri.removeprefix("file://")).iterdir()}
-    assert artifacts == {"audit", "search.json", "search_results.csv", "plots.html", "best_params.yaml"}
+    assert artifacts == {
+        "audit",
+        "search.json",
+        "search_results.csv",
+        "plots.html",
+        "best_params.yaml",
+    }
     assert not list(place.settings.home.rglob("*.onnx"))
 
 
