@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import threading
 import weakref
+
+import structlog
 
 from loop.errors import LoopError
 from store.audit_log import AuditLog
 
-_logger = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 # So much later than the commit, and only if nobody else does meanwhile: where there is a process
 # made for it (`run`), those that detect and train have other things to do.
@@ -52,11 +53,11 @@ class Sequencer:
         try:
             self._log.integrate()
             for refusal in self._log.cosign().values():
-                _logger.warning("The log's checkpoint lacks a signature: %s", refusal.message)
+                _log.warning("audit_log.not_cosigned", error=refusal.message)
             self._log.timestamps.soon()
         except LoopError as error:
             if error.message != self._last_failure:
-                _logger.warning("Audit events wait in the outbox: %s", error.message)
+                _log.warning("audit_log.events_wait", error=error.message)
             self._last_failure = error.message
             return False
         self._last_failure = ""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import structlog
 
 from loop.errors import Unavailable
 from store import sequencer
@@ -78,9 +79,7 @@ def test_a_process_made_for_it_does_so_until_it_is_told_to_stop(log: AuditLog) -
     assert numbers_in(log) == [0, 1, 2, 3, 4]
 
 
-def test_it_goes_on_after_a_failure(
-    log: AuditLog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_it_goes_on_after_a_failure(log: AuditLog, monkeypatch: pytest.MonkeyPatch) -> None:
     integrate, failures = log.integrate, iter(range(3))
 
     def failing() -> int:
@@ -90,7 +89,8 @@ def test_it_goes_on_after_a_failure(
 
     monkeypatch.setattr(log, "integrate", failing)
     put(log.rows.engine, 1)
-    Sequencer(log).wake()
-    wait_until(lambda: is_empty(log))
-    told = [each for each in caplog.messages if "wait in the outbox" in each]
+    with structlog.testing.capture_logs() as lines:
+        Sequencer(log).wake()
+        wait_until(lambda: is_empty(log))
+    told = [each for each in lines if each["event"] == "audit_log.events_wait"]
     assert len(told) == 1

@@ -92,14 +92,19 @@ def trained_as(plan: Plan, context: Context) -> Trained:
         kind=plan.kind,
         noun=plan.noun,
         actor=Actor("operator", Role.ENGINEER),
-        subject={"snapshot_sha256": context.snapshot.sha256},
+        subject={
+            "snapshot_sha256": context.snapshot.sha256,
+            f"{plan.index_name}_sha256": plan.index_sha256,
+            "base_weights_sha256": "b" * 64,
+        },
         tags=TAGS,
         params={},
     )
-    record.start({})
+    record.start({"params": {}, "splits": len(plan.splits), "labels": plan.labels.value})
     outcomes = []
     for split in plan.splits:
-        run_id = record.run_id if plan.one_run else record.start_fold(split.fold, {}, {})
+        sizes = {"train_images": len(split.train_rows), "val_images": len(split.val_rows)}
+        run_id = record.run_id if plan.one_run else record.start_fold(split.fold, {}, sizes)
         folder = plan.out / f"fold_{split.fold}"
         folder.mkdir()
         write_detections(
