@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import threading
 import weakref
-
-import structlog
 
 from loop.errors import LoopError
 from store.audit_log import AuditLog
 
-_log = structlog.get_logger(__name__)
+# To stderr where nothing else is set up: a command's stdout is for what it answers.
+_logger = logging.getLogger(__name__)
 
 # So much later than the commit, and only if nobody else does meanwhile: where there is a process
 # made for it (`run`), those that detect and train have other things to do.
@@ -53,11 +53,11 @@ class Sequencer:
         try:
             self._log.integrate()
             for refusal in self._log.cosign().values():
-                _log.warning("audit_log.not_cosigned", error=refusal.message)
+                _warn("The log's checkpoint lacks a signature", refusal)
             self._log.timestamps.soon()
         except LoopError as error:
             if error.message != self._last_failure:
-                _log.warning("audit_log.events_wait", error=error.message)
+                _warn("Audit events wait in the outbox", error)
             self._last_failure = error.message
             return False
         self._last_failure = ""
@@ -96,6 +96,11 @@ class Sequencer:
             return self._log.rows.is_waiting()
         except LoopError:
             return True
+
+
+def _warn(what: str, error: LoopError) -> None:
+    _logger.disabled = False  # which MLflow's migrations of its database do to all that there are
+    _logger.warning("%s: %s", what, error.message)
 
 
 @atexit.register
