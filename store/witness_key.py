@@ -1,10 +1,8 @@
-"""The private key of a witness, with its name, in one line that only its owner may read:
-``PRIVATE+KEY+name+id+material``, as Go's ``note`` package writes keys for signed notes."""
+"""The private key of a witness, with its name, in a file that only its owner may read
+(`store.signer_text`)."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -12,18 +10,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from loop.errors import InvalidInput, Misconfigured
 from loop.signed_notes import KeyType, Signer
 from store.private_files import write_private_once
+from store.signer_text import parsed, written
 
-_HEAD = "PRIVATE+KEY+"
 _OTHERS = 0o077
 
 
 def make_key(path: Path, name: str) -> None:
     """A new one at ``path``, unless one is there. Raises `InvalidInput` for a ``name`` that a key
     cannot have."""
-    private = Ed25519PrivateKey.generate()
-    signer = Signer(name, KeyType.WITNESS, private)
-    material = base64.b64encode(bytes([signer.type]) + private.private_bytes_raw()).decode()
-    write_private_once(path, f"{_HEAD}{name}+{signer.key.id.hex()}+{material}\n".encode())
+    signer = Signer(name, KeyType.WITNESS, Ed25519PrivateKey.generate())
+    write_private_once(path, written(signer))
 
 
 def read_key(path: Path) -> Signer:
@@ -34,21 +30,9 @@ def read_key(path: Path) -> Signer:
                 f"Others may read {path}, the private key of this witness.",
                 hint=f"chmod 600 {path}; if somebody may have read it, begin anew with a new key.",
             )
-        text = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeError) as error:
+        return parsed(path.read_text(encoding="utf-8"), KeyType.WITNESS)
+    except (OSError, UnicodeError, InvalidInput) as error:
         raise _unusable(path) from error
-    name, _, rest = text.removeprefix(_HEAD).partition("+")
-    id, _, encoded = rest.partition("+")
-    try:
-        material = base64.b64decode(encoded, validate=True)
-        private = Ed25519PrivateKey.from_private_bytes(material[1:])
-        signer = Signer(name, KeyType.WITNESS, private)
-        whole = text.startswith(_HEAD) and material[0] == signer.type and signer.key.id.hex() == id
-    except (binascii.Error, ValueError, InvalidInput) as error:
-        raise _unusable(path) from error
-    if not whole:
-        raise _unusable(path)
-    return signer
 
 
 def _unusable(path: Path) -> Misconfigured:
