@@ -353,6 +353,11 @@ def open_audit_log(settings: Settings, engine: Engine | None = None) -> AuditLog
     return AuditLog(engine, files, key, witnesses, _timestamps(settings, files))
 
 
+def index_or_id(text: str) -> int | str:
+    """What `AuditLog.get` takes, as people type it."""
+    return int(text) if text.isdecimal() and text.isascii() and len(text) < 20 else text
+
+
 def _timestamps(settings: Settings, files: LogFiles) -> LogTimestamps:
     url, roots = settings.audit_tsa_url, settings.audit_tsa_roots
     client = TsaClient(url, roots) if url else None

@@ -27,7 +27,7 @@ from cluster.context import JsonOption, settings_of, settings_to_read
 from loop.errors import InvalidInput
 from loop.event_query import EventQuery
 from loop.events import Role
-from store.audit_log import Entry, open_audit_log
+from store.audit_log import Entry, index_or_id, open_audit_log
 from store.log_checks import check_log
 from store.log_export import export_log, exported
 from store.timestamps import load_roots
@@ -92,7 +92,7 @@ def tail(
 @group.command()
 def show(context: typer.Context, event: EventArgument, json: JsonOption = False) -> None:
     """One event, whole."""
-    entry = open_audit_log(settings_to_read(context)).get(which(event))
+    entry = open_audit_log(settings_to_read(context)).get(index_or_id(event))
     if json:
         print_json(_as_dict(entry))
     else:
@@ -190,7 +190,7 @@ def prove(
     `audit export`: python verify.py --key KEY proof EVENT.json EVENT.tlog-proof
     """
     log = open_audit_log(settings_to_read(context))
-    entry = log.get(which(event))
+    entry = log.get(index_or_id(event))
     proof = log.prove(entry.index)
     to.mkdir(parents=True, exist_ok=True)
     files = to / f"{entry.event.id}.json", to / f"{entry.event.id}.tlog-proof"
@@ -243,10 +243,6 @@ def reindex(context: typer.Context, json: JsonOption = False) -> None:
         print_json({"events": verified.size, "root": verified.root})
     else:
         out.print(f"The database has the {verified.size} events of the log's files.")
-
-
-def which(event: str) -> int | str:
-    return int(event) if event.isdecimal() and event.isascii() and len(event) < 20 else event
 
 
 def _reference(text: str) -> tuple[str, str]:

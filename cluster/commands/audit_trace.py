@@ -12,6 +12,7 @@ from cluster.auditing import open_tracing
 from cluster.console import out, print_json, when
 from cluster.context import JsonOption, settings_to_read
 from loop.tracing import Found, Step
+from store.audit_log import index_or_id
 from store.unit_of_work import open_units_of_work
 
 
@@ -43,8 +44,7 @@ def trace(
     if equals:
         step = tracing.of(kind, value, forward=forward)
     else:
-        which = int(what) if what.isdecimal() and what.isascii() and len(what) < 20 else what
-        step = tracing.of_event(which, forward=forward)
+        step = tracing.of_event(index_or_id(what), forward=forward)
     if json:
         print_json(step.as_dict())
     else:

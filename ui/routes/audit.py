@@ -19,7 +19,7 @@ from loop.event_types import event_types
 from loop.events import Actor
 from loop.opening import opened_reason
 from loop.tracing import Reference
-from store.audit_log import Entry
+from store.audit_log import Entry, index_or_id
 from store.log_export import copy_of, exported, zip_of, zip_of_entry
 from ui.audit_view import details, row
 from ui.auditing import Auditing
@@ -199,7 +199,7 @@ class AuditRoutes:
 def _index(which: str) -> int | str:
     if len(which) > _LONGEST:
         raise NotFound("There is no such entry.")
-    return int(which) if which.isdecimal() and which.isascii() and len(which) < 20 else which
+    return index_or_id(which)
 
 
 def _day_after(day: str) -> str:
