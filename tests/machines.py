@@ -123,7 +123,7 @@ class Cluster:
         _ip("addr", "add", f"{self.ip}/24", "dev", self._bridge)
         _ip("link", "set", self._bridge, "up")
 
-    def start_head(self, **more: str) -> None:
+    def start_head(self, *options: str, **more: str) -> None:
         """On the same port again, if it was started before."""
         self._port = self._port or _free_port(self.ip)
         (self._folder / "ray").mkdir(exist_ok=True)
@@ -132,7 +132,7 @@ class Cluster:
         command += [f"--dashboard-host={self.ip}", f"--dashboard-port={self._port + 1}"]
         command += [f"--temp-dir={self._folder / 'ray'}"]
         command += [f"--object-store-memory={_OBJECT_STORE_BYTES}"]
-        self._head = self._start("head", command, self.environment | more)
+        self._head = self._start("head", [*command, *options], self.environment | more)
         self._wait_for_nodes(1)
 
     def kill_head(self) -> None:
