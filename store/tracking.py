@@ -78,8 +78,8 @@ class MetricPoint:
 
 
 class Tracking:
-    """``uri`` is an absolute SQLite URL or an HTTP one; ``artifacts`` a folder for the former, unless
-    they go below the URL ``root``. A server decides for itself.
+    """``uri`` is an absolute SQLite URL or an HTTP one; ``artifacts`` a folder for the former,
+    unless they go below the URL ``root``. A server decides for itself.
 
     Raises `Unavailable` when MLflow does not answer, `NotFound` for an unknown run.
     """
