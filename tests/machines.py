@@ -80,15 +80,23 @@ class Machine:
 
 
 class Cluster:
-    """A head without CPUs on this machine's own network, where drivers run, and workers.
+    """A head without CPUs, where drivers run, and workers.
 
-    ``environment`` is that of all nodes; ``hidden`` are folders that workers do not see.
+    ``environment`` is that of all nodes; ``hidden`` are folders that machines do not see. The head
+    is on this machine's own network, or with ``far_head`` a machine as the workers are.
     """
 
     def __init__(
-        self, folder: Path, environment: Mapping[str, str], hidden: Sequence[Path]
+        self,
+        folder: Path,
+        environment: Mapping[str, str],
+        hidden: Sequence[Path],
+        *,
+        far_head: bool = False,
     ) -> None:
         self.workers: list[Machine] = []
+        self.head: Machine | None = None
+        self._far_head = far_head
         self._folder = folder
         self._bridge = f"sl{secrets.token_hex(3)}"
         self._subnet = f"10.{77 + secrets.randbelow(100)}.{secrets.randbelow(255)}"
@@ -108,15 +116,20 @@ class Cluster:
 
     @property
     def ip(self) -> str:
+        """Of this machine, for servers that are none of the cluster's."""
         return f"{self._subnet}.1"
 
     @property
+    def head_ip(self) -> str:
+        return self.head.ip if self.head else self.ip
+
+    @property
     def address(self) -> str:
-        return f"{self.ip}:{self._port}"
+        return f"{self.head_ip}:{self._port}"
 
     @property
     def dashboard_url(self) -> str:
-        return f"http://{self.ip}:{self._port + 1}"
+        return f"http://{self.head_ip}:{self._port + 1}"
 
     def open_network(self) -> None:
         _ip("link", "add", self._bridge, "type", "bridge")
@@ -127,16 +140,24 @@ class Cluster:
         """On the same port again, if it was started before."""
         self._port = self._port or _free_port(self.ip)
         (self._folder / "ray").mkdir(exist_ok=True)
+        if self._far_head and self.head is None:
+            self.head = self._new_machine()
         command = [*_RAY, "start", "--head", "--block", "--num-cpus=0", "--disable-usage-stats"]
-        command += [f"--node-ip-address={self.ip}", f"--port={self._port}"]
-        command += [f"--dashboard-host={self.ip}", f"--dashboard-port={self._port + 1}"]
+        command += [f"--node-ip-address={self.head_ip}", f"--port={self._port}"]
+        command += [f"--dashboard-host={self.head_ip}", f"--dashboard-port={self._port + 1}"]
         command += [f"--temp-dir={self._folder / 'ray'}"]
-        command += [f"--object-store-memory={_OBJECT_STORE_BYTES}"]
-        self._head = self._start("head", [*command, *options], self.environment | more)
+        command += [f"--object-store-memory={_OBJECT_STORE_BYTES}", *options]
+        if self.head is None:
+            self._head = self._start("head", command, self.environment | more)
+        else:
+            self._start_on(self.head, command, None, more)
         self._wait_for_nodes(1)
 
     def kill_head(self) -> None:
         """Every process of it, the control store (GCS) first of all."""
+        if self.head is not None:
+            self.head.kill()
+            return
         assert self._head is not None
         os.killpg(self._head.pid, signal.SIGKILL)
         self._head.wait()
@@ -157,43 +178,14 @@ class Cluster:
         **more: str,
     ) -> Machine:
         """With ``disk_bytes`` all that it can write to is so large."""
-        number = next(_numbers)
-        machine = Machine(
-            f"{self._bridge}-{number}", f"{self._subnet}.{number}", f"{self._bridge}-{number}"
-        )
+        machine = self._new_machine()
         self.workers.append(machine)
-        peer = f"p{number}{self._bridge[2:]}"
-        _ip("netns", "add", machine.name)
-        _ip("link", "add", machine.cable, "type", "veth", "peer", "name", peer)
-        _ip("link", "set", machine.cable, "master", self._bridge)
-        _ip("link", "set", peer, "netns", machine.name)
-        _ip("link", "set", machine.cable, "up")
-        for words in (
-            ("addr", "add", f"{machine.ip}/24", "dev", peer),
-            ("link", "set", peer, "up"),
-            ("link", "set", "lo", "up"),
-            ("route", "add", "default", "via", self.ip),
-        ):
-            _ip("-n", machine.name, *words)
-        own = self._folder / f"disk-{number}"
-        own.mkdir()
-        size = f" -o size={disk_bytes}" if disk_bytes else ""
-        mounts = [f"mount -t tmpfs{size} none {own}"]
-        mounts += [f"mount -t tmpfs none {folder}" for folder in self._hidden if folder.exists()]
         command = [*_RAY, "start", f"--address={self.address}", "--block", f"--num-cpus={cpus}"]
         command += [f"--node-ip-address={machine.ip}", "--disable-usage-stats"]
         command += [f"--object-store-memory={object_store_bytes}"]
         if resources:
             command += [f"--resources={json.dumps(dict(resources))}"]
-        inside = ["unshare", "--mount", "sh", "-ec", f'{"; ".join(mounts)}; exec "$@"', "sh"]
-        environment = {
-            **self.environment,
-            "SECONDLOOK_HOME": str(own / "home"),
-            "SECONDLOOK_MACHINE_CACHE": str(own / "cache"),
-            "TMPDIR": str(own),
-            **more,
-        }
-        machine.process = self._start(machine.name, machine.inside(*inside, *command), environment)
+        self._start_on(machine, command, disk_bytes, more)
         if wait:
             self._wait_for_nodes(1 + sum(worker.process is not None for worker in self.workers))
         return machine
@@ -214,15 +206,59 @@ class Cluster:
         return sum(node["raylet"]["state"] == "ALIVE" for node in summary)
 
     def close(self) -> None:
-        for worker in self.workers:
-            worker.kill()
-            _ip("netns", "del", worker.name, check=False)
+        for machine in [*self.workers, *([self.head] if self.head else [])]:
+            machine.kill()
+            _ip("netns", "del", machine.name, check=False)
         if self._head is not None:
             self.kill_head()
         _ip("link", "del", self._bridge, check=False)
 
-    def log(self, name: str = "head") -> str:
-        return (self._folder / f"{name}.log").read_text(encoding="utf-8")
+    def _new_machine(self) -> Machine:
+        number = next(_numbers)
+        machine = Machine(
+            f"{self._bridge}-{number}", f"{self._subnet}.{number}", f"{self._bridge}-{number}"
+        )
+        peer = f"p{number}{self._bridge[2:]}"
+        _ip("netns", "add", machine.name)
+        _ip("link", "add", machine.cable, "type", "veth", "peer", "name", peer)
+        _ip("link", "set", machine.cable, "master", self._bridge)
+        _ip("link", "set", peer, "netns", machine.name)
+        _ip("link", "set", machine.cable, "up")
+        for words in (
+            ("addr", "add", f"{machine.ip}/24", "dev", peer),
+            ("link", "set", peer, "up"),
+            ("link", "set", "lo", "up"),
+            ("route", "add", "default", "via", self.ip),
+        ):
+            _ip("-n", machine.name, *words)
+        (self._folder / f"disk-{machine.name}").mkdir()
+        return machine
+
+    def _start_on(
+        self,
+        machine: Machine,
+        command: Sequence[str],
+        disk_bytes: int | None,
+        more: Mapping[str, str],
+    ) -> None:
+        own = self._folder / f"disk-{machine.name}"
+        size = f" -o size={disk_bytes}" if disk_bytes else ""
+        mounts = [f"mount -t tmpfs{size} none {own}"]
+        mounts += [f"mount -t tmpfs none {folder}" for folder in self._hidden if folder.exists()]
+        inside = ["unshare", "--mount", "sh", "-ec", f'{"; ".join(mounts)}; exec "$@"', "sh"]
+        environment = {
+            **self.environment,
+            "SECONDLOOK_HOME": str(own / "home"),
+            "SECONDLOOK_MACHINE_CACHE": str(own / "cache"),
+            "TMPDIR": str(own),
+            **more,
+        }
+        machine.process = self._start(machine.name, machine.inside(*inside, *command), environment)
+
+    def logs(self) -> str:
+        """What `ray start` printed on each machine."""
+        found = sorted(self._folder.glob("*.log"))
+        return "\n".join(f"{path.stem}: {path.read_text(encoding='utf-8')}" for path in found)
 
     def _start(
         self, name: str, command: Sequence[str], environment: Mapping[str, str]
@@ -241,18 +277,20 @@ class Cluster:
     def _wait_for_nodes(self, count: int) -> None:
         deadline = time.monotonic() + _START_SECONDS
         while self.alive_nodes() < count:
-            assert time.monotonic() < deadline, f"there are not {count} nodes:\n{self.log()}"
+            assert time.monotonic() < deadline, f"there are not {count} nodes:\n{self.logs()}"
             time.sleep(_POLL_SECONDS)
 
 
 @contextmanager
-def cluster(environment: Mapping[str, str], hidden: Sequence[Path] = ()) -> Iterator[Cluster]:
+def cluster(
+    environment: Mapping[str, str], hidden: Sequence[Path] = (), *, far_head: bool = False
+) -> Iterator[Cluster]:
     """A network without machines yet. Skips the test where none can be made."""
     if os.geteuid() != 0 or shutil.which("ip") is None:
         pytest.skip("namespaces of networks need root and `ip` (Debian: iproute2)")
     # Short: a socket's path has 107 bytes at most.
     folder = Path(tempfile.mkdtemp(prefix="sl-", dir="/tmp"))
-    made = Cluster(folder, environment, hidden)
+    made = Cluster(folder, environment, hidden, far_head=far_head)
     try:
         try:
             made.open_network()

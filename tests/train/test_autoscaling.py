@@ -93,7 +93,7 @@ def test_a_node_comes_for_each_fold_and_goes_again(
         deadline = time.monotonic() + PATIENCE_S
         try:
             while driver.poll() is None or machines.alive_nodes() > 1:
-                assert time.monotonic() < deadline, (seen, machines.log())
+                assert time.monotonic() < deadline, (seen, machines.logs())
                 alive = machines.alive_nodes()
                 if alive != seen[-1]:
                     seen.append(alive)
