@@ -162,7 +162,7 @@ def test_a_machine_that_was_cut_off_comes_back(place: Place) -> None:
 
 def test_a_machine_whose_disk_is_full_says_so(place: Place) -> None:
     place.cluster.add_worker(disk_bytes=40 * 1024)
-    driver = place.start(folds=1)
+    driver = place.start()
     with ended(driver):
         assert driver.end() == 1
     failed = place.run("FAILED").tags["loop.failure"]
