@@ -23,7 +23,9 @@ from loop.events import Actor, Authentication, Role
 from loop.gate_settings import GateSettings
 from loop.retention import LEAST_DOCUMENT_DAYS, RetentionSettings
 from loop.sessions import SignInSettings
+from loop.signed_notes import KeyType, VerifierKey
 from loop.witnessing import WitnessAddress
+from store.log_role import LogRole
 
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 # The address of a server, without a path.
@@ -165,6 +167,11 @@ class Settings(BaseSettings):
     # The name of a new audit log, best a name of your own on the internet without https://, as
     # example.org/second-look: it stands in each checkpoint and in the public key.
     audit_origin: str = Field("", pattern=r"^[^\s+]*$", max_length=200)
+    # Whether this process has the log's files: store/log_role.py.
+    audit_log: LogRole = LogRole.AUTO
+    # The log's public key (name+id+base64), for who reads the log's copy in the bucket. Empty: the
+    # first one that is found there is kept, and no other is believed from then on.
+    audit_key: str = ""
 
     # How many days records are kept: loop/retention.py has the law's least, and refuses less.
     log_retention_days: int = LEAST_DOCUMENT_DAYS
@@ -207,6 +214,16 @@ class Settings(BaseSettings):
         if len({each.key for each in found}) < len(found):
             raise ValueError("a witness is named twice")
         return tuple(found)
+
+    @field_validator("audit_key")
+    @classmethod
+    def _public_key(cls, text: str) -> str:
+        try:
+            if text and VerifierKey.parse(text).type is not KeyType.LOG:
+                raise ValueError("that is no key of a log")
+        except InvalidInput as error:
+            raise ValueError(error.message.rstrip(".")) from error
+        return text.strip()
 
     @field_validator(
         "workspace", "model_signing_key", "machine_cache", "audit_tsa_roots", mode="before"
@@ -350,10 +367,15 @@ class Settings(BaseSettings):
     def environment(self) -> dict[str, str]:
         """Variables that make a child process see the same home, wherever it runs."""
         hours = str(self.audit_tsa_hours) if self.audit_tsa_url else ""
+        elsewhere = self.audit_log if self.audit_log is LogRole.ELSEWHERE else ""
         if_any = {
             "SECONDLOOK_AUDIT_TSA_URL": self.audit_tsa_url,
             "SECONDLOOK_AUDIT_TSA_ROOTS": str(self.audit_tsa_roots or ""),
             "SECONDLOOK_AUDIT_TSA_HOURS": hours,
+            # That it is here is true of one process alone.
+            "SECONDLOOK_AUDIT_LOG": elsewhere,
+            "SECONDLOOK_AUDIT_KEY": self.audit_key,
+            "SECONDLOOK_STORAGE_URL": self.storage_url,
             "SECONDLOOK_AUDIT_WITNESSES": ";".join(map(str, self.audit_witnesses)),
             "SECONDLOOK_MODEL_SIGNING_KEY": str(self.model_signing_key or ""),
             "SECONDLOOK_MODEL_VERIFY_KEYS": os.pathsep.join(map(str, self.model_verify_keys)),
