@@ -240,7 +240,8 @@ class AuditLog:
         self.integrate()
         if self.is_here():
             return self.files.prove(index)
-        if not 0 <= index < (size := self._size()):
+        size = self._size()
+        if not 0 <= index < size:
             raise NotFound(f"There is no entry {index} in the log: it has {size}.")
         row = self.rows.get(index)
         return self._far().prove(index, row[1] if row else None)
@@ -451,7 +452,10 @@ class AuditLog:
         while last is not None and self.rows.is_waiting(up_to=last):
             if time.monotonic() > deadline:
                 why = f"Its files are not in {self.files.folder}, and nobody else adds to it."
-                self.rows.say(why)
+                # Who never has the files stops nobody: what it did waits in the outbox, which is
+                # where it would be anyway while whoever has them starts anew.
+                if self.role is LogRole.AUTO:
+                    self.rows.say(why)
                 raise Unavailable(
                     f"The audit log stands still. {why}",
                     hint="Start Second Look where the log's files are, or restore them.",
