@@ -182,6 +182,13 @@ class AuditLog:
             )
         return key
 
+    def copy_lacks(self) -> int | None:
+        """How many entries the bucket does not have yet; None without a bucket. Raises
+        `BrokenRecord`, `Unavailable`, `Misconfigured`."""
+        if self.mirror is None or self._elsewhere is None:
+            return None
+        return self.mirror.lacks() if self.is_here() else self._elsewhere.lacks(self._size())
+
     def check_room(self) -> None:
         """Raises `Unavailable` if it can be seen without trying that nothing can be written."""
         if self.role is not LogRole.ELSEWHERE and self.files.is_there():

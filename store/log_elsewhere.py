@@ -74,6 +74,14 @@ class LogElsewhere:
             time.sleep(pause)
             pause = min(2 * pause, _MOST_PAUSE_SECONDS)
 
+    def lacks(self, size: int) -> int:
+        """How many of ``size`` entries the bucket does not have yet. Raises as `key`."""
+        note = self.files.checkpoint()
+        if note is None:
+            return size
+        check_signatures(note, self.key())
+        return max(0, size - Checkpoint.parse(note.text).size)
+
     def prove(self, index: int, entry: bytes | None) -> Proof:
         """That entry ``index`` is in the log, up to a checkpoint of the bucket; checked, with the
         ``entry`` if there are its bytes. Raises as `covering`."""
