@@ -12,7 +12,7 @@ What this cannot show by itself: that whoever holds the log's key wrote it anew,
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -329,7 +329,8 @@ class AuditLog:
         return self._far().files.fresh()
 
     def _check_copy(self, size: int, files: LogReader | None) -> None:
-        first, entries = 0, iter(())
+        first = 0
+        entries: Iterator[bytes] = iter(())
         if files is not None and size:
             # Rows go before their files do: where rows of what is purged are left, so are these.
             row = next(self.rows.all(), None)

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from loop.errors import BrokenRecord, LoopError, Misconfigured, NotFound, Unavailable
 from loop.signed_notes import KeyType, Signer
-from store import audit_log, log_elsewhere
+from store import audit_log, log_elsewhere, log_lease
 from store.audit_log import AuditLog
 from store.database import migrate, open_engine
 from store.log_export import export_log
@@ -123,7 +123,7 @@ def test_of_two_that_begin_it_at_once_one_leaves_it_to_the_other(
 ) -> None:
     one, two = (log_of(tmp_path / name, engine, None, AUTO) for name in ("one", "two"))
     put(engine, 0)
-    real = audit_log.lease
+    real = log_lease.lease
 
     def late(*arguments: object) -> object:
         monkeypatch.setattr(audit_log, "lease", real)

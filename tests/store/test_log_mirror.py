@@ -234,21 +234,21 @@ def test_a_bucket_that_does_not_answer_stops_nothing_and_is_told_once(
     objects = MemoryObjects()
     failing = FailingObjects(objects, 0, Unavailable("It does not answer."), after=False)
     log = log_of(tmp_path, sqlite, failing, LogRole.HERE)
-    sequencer = Sequencer(log)
+    mirror, sequencer = log.mirror, Sequencer(log)
+    assert mirror is not None
     with caplog.at_level(logging.WARNING):
         for number in range(4):
             put(sqlite, number)
             failing._left, failing.failed = 0, False
             assert sequencer.once()
-            assert log.mirror is not None
-            log.mirror.wait()
+            mirror.wait()
             assert failing.failed
     told = [each for each in caplog.messages if "copy in the bucket" in each]
     assert len(told) == 1
-    assert log.mirror.lacks() == 4
+    assert mirror.lacks() == 4
     assert sequencer.once()  # it is reached again
-    log.mirror.wait()
-    assert log.mirror.lacks() == 0
+    mirror.wait()
+    assert mirror.lacks() == 0
     assert counted(objects) == 4
 
 
