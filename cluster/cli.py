@@ -13,6 +13,7 @@ from cluster.commands import (
     data,
     erasing,
     gold,
+    keys,
     models,
     oversight,
     retention,
@@ -59,6 +60,7 @@ users.add_to(app)
 retention.add_to(app)
 oversight.add_to(app)
 erasing.add_to(app)
+keys.add_to(app)
 
 
 def main() -> None:

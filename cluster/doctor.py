@@ -45,6 +45,7 @@ def examine(settings: Settings) -> list[Finding]:
         *_ports(settings),
         _database(settings),
         _audit_log(settings),
+        *_audit_copy(settings),
         _registry(settings),
         *(Finding(what, found) for what, found in serving_facts(settings)),
         *_model_keys(settings),
@@ -148,6 +149,20 @@ def _audit_log(settings: Settings) -> Finding:
         return Finding("Audit log", f"{found}; no witness (docs/audit-witness.md)", True)
     seen = ", ".join(f"{name} has seen {size}" for name, size in verified.seen.items())
     return Finding("Audit log", f"{found}; {seen}", True)
+
+
+def _audit_copy(settings: Settings) -> list[Finding]:
+    if settings.database.startswith("sqlite") and not _sqlite_exists(settings):
+        return []
+    try:
+        lacks = open_audit_log(settings).copy_lacks()
+    except LoopError as error:
+        return [Finding("Audit log in the bucket", error.message, False, error.hint)]
+    if lacks is None:
+        return []
+    found = f"{lacks} entries behind" if lacks else "up to date"
+    hint = "Who has the log copies it: see to it that this process runs, and what its own log says."
+    return [Finding("Audit log in the bucket", found, not lacks, hint)]
 
 
 def _sqlite_exists(settings: Settings) -> bool:

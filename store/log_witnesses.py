@@ -11,6 +11,7 @@ from loop.checkpoints import Checkpoint
 from loop.errors import BrokenRecord, LoopError, NotFound
 from loop.signed_notes import Note, VerifierKey
 from store.log_files import LogFiles
+from store.log_reading import LogReader
 from store.log_verify import check_continues
 from store.witness_client import WitnessClient, cosigned
 
@@ -69,7 +70,7 @@ class LogWitnesses:
 
 
 def check_seen(
-    seen: Mapping[str, Note], files: LogFiles, size: int, key: VerifierKey
+    seen: Mapping[str, Note], files: LogReader, size: int, key: VerifierKey
 ) -> dict[str, int]:
     """That the log of ``size`` entries goes on from each of the checkpoints ``seen``; the sizes of
     these. Raises `BrokenRecord` if it was set back or forked."""

@@ -147,6 +147,7 @@ COMMANDS: Mapping[str, Entry] = {
     "models compare-labels": ("labels.compared",),
     "models quantise": ("model.quantising", "model.quantised", "model.registered"),
     "models verify": LOOKS,
+    "keys env": ("keys.exported",),
     "models sign": ("model.signing", "model.signed"),
     "models trial": LOOKS,
     "models trial stop": _ENDS_TRIAL,
