@@ -39,6 +39,10 @@ class LogFiles:
         path = self.folder / _CHECKPOINT
         return Note.parse(path.read_bytes()) if path.exists() else None
 
+    def published_at(self) -> float:
+        """When the checkpoint was last put in place, in seconds since 1970."""
+        return (self.folder / _CHECKPOINT).stat().st_mtime
+
     def tile(self, tile: Tile) -> bytes:
         """Its hashes, one after the other. Raises `BrokenRecord` if it is not there."""
         return self._read(tile.path, Tile(tile.level, tile.index).path)[: tile.width * HASH_BYTES]
