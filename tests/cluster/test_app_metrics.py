@@ -21,6 +21,7 @@ from loop.promotions import PromotionState
 from store.audit_log import AuditLog
 from store.figures import QueueFigures
 from tests.cluster.fakes import proposal
+from tests.deploy.exposed import fold_ended
 from tests.fakes import FakeDatabase
 from tests.store.logs import put, sqlite_log
 from ui.operations import Job, JobKind, JobState
@@ -259,22 +260,10 @@ def test_a_witness_is_behind_since_it_last_moved(log: AuditLog, clock: Clock) ->
     assert behind(10, 5) == (0, 5)
 
 
-def ended(fold: int, outcome: Outcome = Outcome.DONE) -> Event:
-    subject = {
-        "snapshot_sha256": "a" * 64,
-        "base_weights_sha256": "",
-        "mlflow_run_id": "r1",
-        "fold": fold,
-        "fold_run_id": f"r1-{fold}",
-    }
-    details = {"metrics": {"map50_95": 0.5}, "seconds": 60.0}
-    return Event("fold.ended", ACTOR, subject, details, outcome)
-
-
 def test_trainings_are_told_from_the_log_and_counted_from_the_start_of_the_app(
     log: AuditLog,
 ) -> None:
-    log.rows.put(ended(0))
+    log.rows.put(fold_ended())
     log.integrate()
     watch = TrainingWatch(log)
     found = told(watch.families())
@@ -283,7 +272,7 @@ def test_trainings_are_told_from_the_log_and_counted_from_the_start_of_the_app(
     assert found["secondlook_fold_map50_95{fold=0}"] == 0.5
     assert found["secondlook_training_ended_timestamp_seconds{outcome=failed}"] == 0
     for fold in range(1, 4):
-        log.rows.put(ended(fold, Outcome.FAILED))
+        log.rows.put(fold_ended(fold, Outcome.FAILED))
     log.integrate()
     for _ in range(2):
         found = told(watch.families())
