@@ -71,9 +71,12 @@ def make_backup(
     Raises `Conflict`, `Unavailable`, `Misconfigured` without a dump where one is needed, and
     `BrokenRecord` for a log that is behind its database.
     """
-    log = open_audit_log(settings)
-    backup = BackupFolder(folder)
     kind = _kind(settings, dump)
+    if kind == _SQLITE and not _database_file(settings).exists():
+        raise NotFound(
+            f"There is no database {_database_file(settings)}.", hint="Is SECONDLOOK_HOME right?"
+        )
+    log, backup = open_audit_log(settings), BackupFolder(folder)
     with told(folder):
         backup.begin()
         with suppress(LoopError):  # a home whose disk is full is copied too
@@ -137,8 +140,12 @@ def _copy_database(settings: Settings, backup: BackupFolder, dump: Path | None) 
     if dump is not None:
         backup.add(DUMP, dump)
         return
-    _copy_sqlite(Path(str(make_url(settings.database).database)), backup.folder / DATABASE)
+    _copy_sqlite(_database_file(settings), backup.folder / DATABASE)
     backup.add_written(DATABASE)
+
+
+def _database_file(settings: Settings) -> Path:
+    return Path(str(make_url(settings.database).database))
 
 
 def _copy_files(settings: Settings, backup: BackupFolder) -> Iterator[str]:
@@ -297,8 +304,6 @@ def _images(settings: Settings, log: AuditLog) -> tuple[int, tuple[str, ...]]:
 
 def _copy_sqlite(source: Path, to: Path) -> None:
     """As it is at one moment; who writes to it waits meanwhile."""
-    if not source.exists():
-        raise NotFound(f"There is no database {source}.", hint="Is SECONDLOOK_HOME right?")
     to.touch(mode=0o600)
     try:
         with (

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from cluster.app_figures import champion_families, gauge, job_families, queue_families
-from cluster.app_metrics import AppMetrics
+from cluster.app_metrics import AppMetrics, Read
 from cluster.log_figures import LogWatch
 from cluster.training_figures import TrainingWatch
 from loop.cases import CaseState
@@ -49,7 +49,8 @@ def samples(text: bytes) -> dict[str, float]:
 
 
 def told(families: Any) -> dict[str, float]:
-    metrics = AppMetrics([("part", 1.0, lambda: families)], patience_seconds=30)
+    read: Read = lambda: families  # noqa: E731
+    metrics = AppMetrics([("part", 1.0, read)], patience_seconds=30)
     found = samples(metrics.text())
     metrics.close()
     return {name: value for name, value in found.items() if not name.startswith("secondlook_part")}
@@ -84,7 +85,10 @@ def clock() -> Clock:
 
 @pytest.fixture
 def metrics(part: Part, clock: Clock) -> Iterator[AppMetrics]:
-    parts = [("slow", 10.0, part), ("sure", 10.0, lambda: [gauge("one", "One.", 1)])]
+    parts: list[tuple[str, float, Read]] = [
+        ("slow", 10.0, part),
+        ("sure", 10.0, lambda: [gauge("one", "One.", 1)]),
+    ]
     metrics = AppMetrics(parts, patience_seconds=30, seconds=clock)
     yield metrics
     part.may_end.set()
@@ -239,7 +243,7 @@ def test_a_log_whose_files_are_elsewhere_or_not_begun_has_no_checkpoint(tmp_path
 
 def test_a_witness_is_behind_since_it_last_moved(log: AuditLog, clock: Clock) -> None:
     seen = {"w.example": 3}
-    log.witnesses.sizes = lambda _: dict(seen)  # type: ignore[method-assign]
+    log.witnesses.sizes = lambda note: dict(seen)  # type: ignore[method-assign]
     watch = LogWatch(log, clock)
 
     def behind(seconds: float, entries: int) -> tuple[float, float]:

@@ -82,7 +82,8 @@ def test_prometheus_reaches_what_it_scrapes_and_nothing_else(
 
 def _is_monitoring(peer: Manifest) -> bool:
     labels = {"kubernetes.io/metadata.name": "monitoring"}
-    return "namespaceSelector" in peer and matches(peer["namespaceSelector"], labels)
+    selector: Manifest | None = peer.get("namespaceSelector")
+    return selector is not None and matches(selector, labels)
 
 
 def may_reach(manifests: list[Manifest], source: str, target: str, port: int) -> bool:

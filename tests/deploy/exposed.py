@@ -63,7 +63,7 @@ def of_app(folder: Path) -> Labels:
     log = sqlite_log(folder, 1)
     log.rows.put(fold_ended())
     log.integrate()
-    log.witnesses.sizes = lambda _: {"w.example": 1}  # type: ignore[method-assign]
+    log.witnesses.sizes = lambda note: {"w.example": 1}  # type: ignore[method-assign]
     units = units_of_work(log.rows.engine)
     keep(units, lambda uow: uow.promotions.add(proposal(CHAMPION, None)))
     registry: Any = Registry()

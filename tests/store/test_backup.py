@@ -287,6 +287,12 @@ def test_a_home_in_which_nothing_happened_can_be_kept_too(tmp_path: Path) -> Non
     assert types(elsewhere) == ["backup.restored"]
 
 
+def test_a_home_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="There is no database"):
+        make_backup(Settings(home=tmp_path / "typo"), tmp_path / "backup", actor=ACTOR)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_lies_elsewhere_is_named(settings: Settings, tmp_path: Path) -> None:
     away = settings.model_copy(
         update={"tracking_uri": "http://user:secret@mlflow:5001", "workspace": tmp_path}
