@@ -24,7 +24,7 @@ ENV HOME=/home/secondlook \
 WORKDIR /var/lib/secondlook
 
 FROM ${PYTHON_IMAGE} AS build
-# Optional dependencies of pyproject.toml, with a comma between them: aws, gcp.
+# Optional dependencies of pyproject.toml, with a comma between them: gcp.
 ARG EXTRAS=""
 ENV PATH=/opt/secondlook/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src

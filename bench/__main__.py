@@ -31,7 +31,7 @@ from loop.predictions import ModelRef
 from loop.synthetic import generate
 from store.audit_log import open_audit_log
 from store.image_codec import Limits, encode_jpeg, encode_png, sanitise
-from store.image_files import open_image_store
+from store.image_store import open_image_store
 from store.settings import Settings, load_settings
 from store.unit_of_work import open_units_of_work
 

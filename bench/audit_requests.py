@@ -34,7 +34,7 @@ from serve.model_slot import ModelSlot
 from serve.replica import Replica
 from serve.service import ServiceStatus
 from store.image_codec import Limits
-from store.image_files import open_image_store
+from store.image_store import open_image_store
 from store.logs import configure_logs
 from store.model_registry import open_model_registry
 from store.settings import load_settings

@@ -22,7 +22,7 @@ from loop.predictions import ModelRef
 from loop.promoting import CANDIDATE, CHAMPION
 from loop.snapshots import Labels
 from store.image_codec import Limits, sanitise
-from store.image_files import open_image_store
+from store.image_store import open_image_store
 from store.model_registry import open_model_registry
 from store.settings import load_settings
 from store.unit_of_work import open_units_of_work

@@ -22,7 +22,7 @@ from cluster.trials import TrialWatch
 from loop.errors import LoopError
 from serve.keys import open_key_gate
 from store.audit_log import open_audit_log
-from store.image_files import open_image_store
+from store.image_store import open_image_store
 from store.logs import configure_logs
 from store.model_registry import open_model_registry
 from store.own_key import api_headers

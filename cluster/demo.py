@@ -49,7 +49,7 @@ from loop.simulation import SECOND_REVIEWER, SimulatedReviewer
 from loop.synthetic import CLASSES
 from serve.release import deploy, wait_until_served
 from store.audit_log import AuditLog, open_audit_log
-from store.image_files import open_image_store
+from store.image_store import open_image_store
 from store.model_registry import open_model_registry
 from store.own_key import api_headers, ensure_own_key
 from store.processes import free_port

@@ -11,7 +11,7 @@ from loop.errors import LoopError, NotEnoughData
 from loop.events import Actor, Event, Outcome, now
 from loop.ports import UnitsOfWork
 from store.formats import ExportedImage, Format, ImportedBox, write_dataset
-from store.image_files import open_image_store
+from store.image_store import open_image_store
 from store.settings import Settings
 from store.unit_of_work import open_units_of_work
 

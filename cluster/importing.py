@@ -20,7 +20,7 @@ from loop.ports import UnitsOfWork
 from loop.predictions import Detection, ModelRef
 from store.formats import Format, ImportedImage, read_dataset
 from store.image_codec import Limits, sanitise
-from store.image_files import open_image_store
+from store.image_store import open_image_store
 from store.pseudonyms import open_subject_pseudonyms
 from store.settings import Settings
 from store.unit_of_work import open_units_of_work

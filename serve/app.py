@@ -35,7 +35,7 @@ from serve.replica import OwnTrial, Replica
 from serve.service import ServiceStatus
 from serve.turns import turn
 from store.image_codec import Limits
-from store.image_files import open_image_store
+from store.image_store import open_image_store
 from store.logs import configure_logs
 from store.model_registry import open_model_registry
 from store.pseudonyms import open_subject_pseudonyms

@@ -198,6 +198,12 @@ def _check_home(settings: Settings, manifest: Manifest) -> None:
             f"{home} holds something: nothing is restored over it.",
             hint="Move it away, and keep it: its log may be newer than the backup's (--log).",
         )
+    has_images = any(name.startswith("images/") for name in manifest.files)
+    if has_images and settings.storage_url and not settings.storage_url.startswith("file://"):
+        raise Misconfigured(
+            "This backup has images in files, and SECONDLOOK_STORAGE_URL names a bucket.",
+            hint="Unset SECONDLOOK_STORAGE_URL; copy HOME/images into the bucket afterwards.",
+        )
     if manifest.database == _SQLITE and settings.database_url:
         raise Misconfigured(
             "This backup has a database of SQLite, and SECONDLOOK_DATABASE_URL names another.",

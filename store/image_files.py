@@ -7,10 +7,9 @@ import os
 import tempfile
 from pathlib import Path
 
-from loop.errors import BrokenRecord, Misconfigured, NotFound, Unavailable
+from loop.errors import BrokenRecord, NotFound, Unavailable
 from loop.images import is_sha256
 from store.durable import sync
-from store.settings import Settings
 
 
 def sha256_of(data: bytes) -> str:
@@ -87,18 +86,6 @@ class FileImageStore:
 
     def _path(self, image_id: str) -> Path:
         return self._folder / image_id[:2] / image_id
-
-
-def open_image_store(settings: Settings) -> FileImageStore:
-    """In the home, or where a ``file://`` storage URL says. Raises `Misconfigured` for others."""
-    if settings.storage_url and not settings.storage_url.startswith("file://"):
-        raise Misconfigured(
-            f"Storage at {settings.storage_url.split('@')[-1]} is not supported yet.",
-            hint="Unset SECONDLOOK_STORAGE_URL to keep images in SECONDLOOK_HOME, or use file://.",
-        )
-    if settings.storage_url:
-        return FileImageStore(Path(settings.storage_url.removeprefix("file://")))
-    return FileImageStore(settings.images)
 
 
 def _holds(path: Path, data: bytes) -> bool:

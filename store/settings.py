@@ -26,6 +26,8 @@ from loop.sessions import SignInSettings
 from loop.witnessing import WitnessAddress
 
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+# The address of a server, without a path.
+_HTTP = r"^(https?://[^/?#\s]+)?/?$"
 
 
 class Settings(BaseSettings):
@@ -44,6 +46,9 @@ class Settings(BaseSettings):
     ui_port: int = 7860
     mlflow_port: int = 5001
     dashboard_port: int = 8265
+    # Where the API and the dashboard of Ray are reached, if not on this machine at these ports.
+    api_at: str = Field("", validation_alias="SECONDLOOK_API_URL", pattern=_HTTP)
+    dashboard_at: str = Field("", validation_alias="SECONDLOOK_DASHBOARD_URL", pattern=_HTTP)
 
     # What the command line and the app send to the API. Empty: the home's own key.
     api_key: SecretStr = SecretStr("")
@@ -115,7 +120,7 @@ class Settings(BaseSettings):
     approvers: int = Field(1, gt=0, le=9)
 
     # Where people reach the app, when that is not http://HOST:UI_PORT: behind a proxy with TLS.
-    public_url: str = Field("", pattern=r"^(https?://[^/?#\s]+)?/?$")
+    public_url: str = Field("", pattern=_HTTP)
     # Several app servers of one home share it. Otherwise the home makes its own.
     session_key: SecretStr = SecretStr("")
     session_idle_hours: float = Field(12, gt=0)
@@ -286,7 +291,13 @@ class Settings(BaseSettings):
 
     @property
     def api_url(self) -> str:
-        return f"http://{self.host}:{self.api_port}"
+        """No slash at the end."""
+        return self.api_at.rstrip("/") or f"http://{self.host}:{self.api_port}"
+
+    @property
+    def dashboard_url(self) -> str:
+        """Ray's, where jobs are handed in and Serve is told what to run; no slash at the end."""
+        return self.dashboard_at.rstrip("/") or f"http://{self.host}:{self.dashboard_port}"
 
     @property
     def app_url(self) -> str:

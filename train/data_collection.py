@@ -17,7 +17,7 @@ from loop.events import Actor, Event, Role, now
 from loop.ports import UnitOfWork, UnitsOfWork
 from loop.snapshots import Labels, Manifest, SnapshotRecord
 from store.image_codec import hash_of
-from store.image_files import open_image_store
+from store.image_store import open_image_store
 from store.settings import load_settings
 from store.snapshot_files import SnapshotEntry, write_snapshot
 from store.unit_of_work import open_units_of_work

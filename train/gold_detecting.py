@@ -17,7 +17,7 @@ from loop.gold import GoldDetections, GoldSet, detections_path, superseded_path
 from loop.predictions import ModelRef
 from store.drift_references import keep_reference
 from store.image_codec import Limits, decode
-from store.image_files import open_image_store
+from store.image_store import open_image_store
 from store.model_registry import ModelRegistry
 from store.settings import Settings
 from store.tracking import Tracking

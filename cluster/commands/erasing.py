@@ -13,7 +13,7 @@ from loop.erasing import ELSEWHERE, Basis, Erasure, erase_image, images_of
 from loop.events import Actor, Role
 from loop.ports import UnitsOfWork
 from loop.retention import cutoff
-from store.image_files import open_image_store
+from store.image_store import open_image_store
 from store.pseudonyms import open_subject_pseudonyms
 from store.settings import Settings
 from store.unit_of_work import open_units_of_work

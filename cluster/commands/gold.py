@@ -23,7 +23,7 @@ from loop.gold import GoldSet, read_gold
 from loop.growing_gold import grow_gold
 from loop.images import Image
 from store.image_codec import hash_of
-from store.image_files import open_image_store
+from store.image_store import open_image_store
 from store.settings import Settings
 from store.unit_of_work import open_units_of_work
 

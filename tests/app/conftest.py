@@ -27,7 +27,7 @@ from loop.intake import NewImage, Queued, queue_image
 from loop.ports import ImageStore, UnitsOfWork
 from loop.predictions import Detection, ModelRef
 from store.image_codec import Limits, encode_jpeg, sanitise
-from store.image_files import open_image_store
+from store.image_store import open_image_store
 from store.settings import Settings, load_settings
 from store.unit_of_work import open_units_of_work
 from ui.sessions import People, open_people

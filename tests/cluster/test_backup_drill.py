@@ -15,23 +15,24 @@ from pathlib import Path
 
 import pytest
 
+from bench.postgres import BINARIES
 from loop.agreement import Agreement
 from loop.events import Event
 from store.audit_log import open_audit_log
-from store.image_files import open_image_store
+from store.image_store import open_image_store
 from store.model_registry import open_model_registry
 from store.run_proofs import verify_run, verify_version
 from store.settings import Settings
 from store.tracking import open_tracking
 from store.unit_of_work import open_units_of_work
 from store.workspace import init_workspace
-from tests.store.conftest import POSTGRES, migrated_postgres, postgres
+from tests.store.conftest import postgres
 from tests.store.test_backup import image_in
 from tests.store.test_unit_of_work import ACTOR, case, correction, prediction, snapshot
 from tests.train.test_run_proofs import Trained, train_in
 
-# The fixtures of tests/store/conftest.py, for here.
-__all__ = ["migrated_postgres", "postgres"]
+# The fixture of tests/store/conftest.py, for here.
+__all__ = ["postgres"]
 
 pytestmark = pytest.mark.slow  # MLflow takes seconds to import and to make its database
 ROOT = Path(__file__).parents[2]
@@ -57,7 +58,7 @@ class Operator:
         program = programs / "secondlook"
         program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m cluster.cli "$@"\n')
         program.chmod(0o755)
-        self._path = os.pathsep.join([str(programs), str(POSTGRES), os.environ["PATH"]])
+        self._path = os.pathsep.join([str(programs), str(BINARIES), os.environ["PATH"]])
 
     def types(self, lines: str, settings: Settings) -> str:
         done = subprocess.run(
@@ -104,7 +105,7 @@ def database(
         monkeypatch.delenv(name, raising=False)
     if request.param == "sqlite":
         return "sqlite", lambda: ""
-    if not shutil.which("pg_dump", path=f"{POSTGRES}{os.pathsep}{os.environ['PATH']}"):
+    if not shutil.which("pg_dump", path=f"{BINARIES}{os.pathsep}{os.environ['PATH']}"):
         pytest.skip("pg_dump is not installed")
     make = request.getfixturevalue("postgres")
     return "postgresql", lambda: str(make("template0"))

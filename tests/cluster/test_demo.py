@@ -13,7 +13,7 @@ from loop.events import Actor, Role
 from loop.intake import queue_image
 from loop.predictions import ModelRef
 from loop.synthetic import CLASSES
-from store.image_files import open_image_store
+from store.image_store import open_image_store
 from store.settings import Settings
 from store.unit_of_work import open_units_of_work
 from tests.app.answers import settle_everything

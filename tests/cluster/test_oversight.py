@@ -23,7 +23,7 @@ from loop.ports import UnitsOfWork
 from loop.predictions import Detection, ModelRef
 from loop.review import SecondAnswer, submit_second
 from store.audit_log import open_audit_log
-from store.image_files import open_image_store
+from store.image_store import open_image_store
 from store.settings import Settings
 from store.unit_of_work import open_units_of_work
 from tests.app.answers import FIRST, SECOND, accept_first

@@ -28,7 +28,8 @@ from loop.synthetic import CLASSES, generate
 from serve.loading import load_engine
 from store.audit_log import open_audit_log
 from store.image_codec import encode_png
-from store.image_files import open_image_store, sha256_of
+from store.image_files import sha256_of
+from store.image_store import open_image_store
 from store.model_registry import ModelRegistry, open_model_registry
 from store.settings import Settings
 from store.snapshot_files import Snapshot, SnapshotEntry, open_snapshot, write_snapshot

@@ -17,7 +17,7 @@ from loop.intake import NewImage, queue_image
 from loop.predictions import ModelRef
 from loop.retention import LEAST_LOG_DAYS, Document
 from store.audit_log import open_audit_log
-from store.image_files import open_image_store
+from store.image_store import open_image_store
 from store.pseudonyms import open_subject_pseudonyms
 from store.settings import Settings
 from store.unit_of_work import open_units_of_work

@@ -23,7 +23,7 @@ from loop.signed_notes import VerifierKey
 from loop.snapshots import Labels
 from store.audit_log import open_audit_log
 from store.image_codec import encode_png
-from store.image_files import open_image_store
+from store.image_store import open_image_store
 from store.model_registry import open_model_registry
 from store.settings import Settings, load_settings
 from store.tracking import EXPERIMENT, open_tracking

@@ -30,7 +30,7 @@ from loop.synthetic import CLASSES, SyntheticImage, generate
 from serve.release import deploy, wait_until_served
 from store.audit_log import open_audit_log
 from store.image_codec import encode_png
-from store.image_files import open_image_store
+from store.image_store import open_image_store
 from store.model_registry import open_model_registry
 from store.processes import free_port
 from store.settings import Settings

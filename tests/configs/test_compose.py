@@ -119,8 +119,6 @@ def test_our_own_images_are_built_of_a_target_of_the_dockerfile(
 ) -> None:
     service = project["services"][name]
     assert service["build"]["target"] in stages()
-    # MLflow keeps artifacts in S3.
-    assert service["build"]["args"] == {"EXTRAS": "aws"}
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -17,7 +17,7 @@ from store import backup as backups
 from store.audit_log import AuditLog, open_audit_log
 from store.backup import DATABASE, make_backup, restore_backup
 from store.backup_files import MANIFEST, read_manifest
-from store.image_files import open_image_store
+from store.image_store import open_image_store
 from store.sequencer import Sequencer
 from store.settings import Settings
 from store.unit_of_work import open_units_of_work
@@ -285,6 +285,15 @@ def test_a_home_in_which_nothing_happened_can_be_kept_too(tmp_path: Path) -> Non
     elsewhere = Settings(home=tmp_path / "restored")
     restore_backup(elsewhere, tmp_path / "backup", actor=ACTOR)
     assert types(elsewhere) == ["backup.restored"]
+
+
+def test_images_in_files_are_not_restored_beside_a_bucket(
+    settings: Settings, tmp_path: Path
+) -> None:
+    make_backup(settings, tmp_path / "backup", actor=ACTOR)
+    elsewhere = Settings(home=tmp_path / "restored", storage_url="s3://bucket/prefix")
+    with pytest.raises(Misconfigured, match="bucket"):
+        restore_backup(elsewhere, tmp_path / "backup", actor=ACTOR)
 
 
 def test_a_home_that_is_not_there_is_not_made(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from loop.errors import BrokenRecord, Misconfigured, NotFound, Unavailable
-from store.image_files import FileImageStore, open_image_store, sha256_of
+from loop.errors import BrokenRecord, NotFound, Unavailable
+from store.image_files import FileImageStore, sha256_of
+from store.image_store import open_image_store
 from store.settings import Settings
 
 
@@ -109,9 +110,3 @@ def test_the_store_of_a_home_lies_in_it(tmp_path: Path) -> None:
     store = open_image_store(Settings(home=tmp_path))
     image_id = store.put(b"pixels")
     assert (tmp_path / "images" / image_id[:2] / image_id).exists()
-
-
-def test_a_storage_url_is_refused_rather_than_ignored(tmp_path: Path) -> None:
-    with pytest.raises(Misconfigured) as caught:
-        open_image_store(Settings(home=tmp_path, storage_url="s3://bucket"))
-    assert "SECONDLOOK_STORAGE_URL" in caught.value.hint

@@ -11,10 +11,10 @@ from loop.classes import ClassList
 from loop.corrections import FinalBox
 from loop.events import Actor, Event, Role
 from loop.intake import NewImage, Queued, TrueBox, add_truth, queue_image
-from loop.ports import UnitsOfWork
+from loop.ports import ImageStore, UnitsOfWork
 from loop.predictions import Detection, ModelRef
 from loop.review import FirstAnswer, FirstOutcome, submit_first
-from store.image_files import FileImageStore, open_image_store
+from store.image_store import open_image_store
 from store.settings import Settings, load_settings
 from store.unit_of_work import open_units_of_work
 
@@ -30,7 +30,7 @@ class Loop:
 
     settings: Settings
     units: UnitsOfWork
-    images: FileImageStore
+    images: ImageStore
 
     def truth(
         self,

@@ -29,7 +29,7 @@ from loop.intake import NewImage, add_truth
 from loop.synthetic import CLASSES, generate
 from store.audit_log import open_audit_log
 from store.image_codec import encode_png
-from store.image_files import open_image_store
+from store.image_store import open_image_store
 from store.processes import ProcessRecord, is_alive, marked_processes
 from store.settings import Settings, load_settings
 from store.tracking import RunInfo, open_tracking
