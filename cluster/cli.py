@@ -10,6 +10,7 @@ import typer
 
 from cluster.commands import (
     audit,
+    backup,
     data,
     erasing,
     gold,
@@ -55,6 +56,7 @@ gold.add_to(app)
 training.add_to(app)
 models.add_to(app)
 audit.add_to(app)
+backup.add_to(app)
 techfile.add_to(app)
 users.add_to(app)
 retention.add_to(app)

@@ -385,8 +385,10 @@ class AuditLog:
 
     def _integrate(self, signer: Signer) -> int:
         head = self._mended(signer)
-        moved = 0
-        while waiting := self.rows.waiting(_BATCH):
+        moved, last = 0, self.rows.last_waiting() or 0
+        # Not what comes meanwhile: where events come as fast as they are moved, it would keep the
+        # lease for good, and who waits for it would take the log for failing.
+        while (waiting := self.rows.waiting(_BATCH)) and waiting[0][0] <= last:
             head = self._append(signer, head, waiting)
             moved += len(waiting)
         self.rows.say("")

@@ -45,6 +45,10 @@ class LogFiles(LogReader):
         one, is none."""
         return self.folder.is_dir() and any(self.folder.iterdir())
 
+    def published_at(self) -> float:
+        """When the checkpoint was last put in place, in seconds since 1970."""
+        return (self.folder / CHECKPOINT).stat().st_mtime
+
     def missing(self, size: int) -> list[int]:
         whole = range(size // WIDTH)
         return [index for index in whole if not (self.folder / Bundle(index).path).exists()]

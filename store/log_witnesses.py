@@ -47,6 +47,15 @@ class LogWitnesses:
             self._rests_until = time.monotonic() + _REST_SECONDS
         return refusals
 
+    def sizes(self, note: Note) -> dict[str, int]:
+        """How many entries each has cosigned, by name: what ``note``, the newest checkpoint, shows,
+        and what this process saw. Nobody is asked."""
+        size = Checkpoint.parse(note.text).size
+        return {
+            each.key.name: size if note.cosigned_at(each.key) is not None else each.seen
+            for each in self._clients
+        }
+
     def latest(self, origin: str) -> dict[str, Note]:
         """What each witness cosigned last of the log of that name, by its own name; without those
         that cosigned nothing yet.

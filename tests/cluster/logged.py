@@ -158,6 +158,8 @@ COMMANDS: Mapping[str, Entry] = {
     "erase image": ("image.erased",),
     "erase subject": ("image.erased",),
     "oversight report": ("evidence.built",),
+    "backup": ("backup.created",),
+    "restore": ("backup.restored", "log.reindexed"),
     "audit tail": LOOKS,
     "audit show": LOOKS,
     "audit verify": ("audit.verified",),
