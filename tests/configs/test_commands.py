@@ -79,7 +79,7 @@ def test_mlflow_is_started_alike_in_both() -> None:
     other = compose["services"]["mlflow"]["command"]
     (_, here), (_, there) = parsed(command), parsed(other)
     assert here | {"artifacts_destination": ""} == there | {"artifacts_destination": ""}
-    assert there["artifacts_destination"] == "s3://mlflow"
+    assert there["artifacts_destination"] == "s3://second-look/mlflow"
 
 
 @pytest.mark.parametrize(

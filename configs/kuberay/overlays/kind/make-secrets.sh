@@ -14,4 +14,5 @@ echo "SECONDLOOK_DATABASE_URL=postgresql://secondlook:$database@postgres:5432/se
 printf 'POSTGRES_PASSWORD=%s\nMLFLOW_DB_PASSWORD=%s\n' "$database" "$mlflow" > secrets/postgres.env
 echo "MLFLOW_BACKEND_STORE_URI=postgresql+psycopg://mlflow:$mlflow@postgres:5432/mlflow" > secrets/mlflow.env
 echo "SECONDLOOK_SESSION_KEY=$(openssl rand -hex 32)" > secrets/app.env
+printf 'AWS_ACCESS_KEY_ID=%s\nAWS_SECRET_ACCESS_KEY=%s\n' "$(openssl rand -hex 10)" "$(openssl rand -hex 24)" > secrets/object-store.env
 printf %s "$(openssl rand -hex 32)" > secrets/auth_token
