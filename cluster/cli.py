@@ -10,6 +10,7 @@ import typer
 
 from cluster.commands import (
     audit,
+    cluster,
     data,
     erasing,
     gold,
@@ -49,6 +50,7 @@ def main_options(
 
 
 run.add_to(app)
+cluster.add_to(app)
 data.add_to(app)
 gold.add_to(app)
 training.add_to(app)

@@ -244,10 +244,10 @@ def replicas(cluster: Cluster) -> set[str]:
 
 
 def running_replicas(cluster: Cluster) -> list[dict[str, Any]]:
-    from serve.release import _application, _client
+    from serve.dashboard import application_of, dashboard_client
 
-    with _client(cluster.dashboard) as client:
-        application = _application(client)
+    with dashboard_client(cluster.dashboard) as client:
+        application = application_of(client)
     assert application is not None
     return [
         replica
