@@ -1,4 +1,4 @@
-"""Addresses as they may be shown."""
+"""Addresses: as they may be shown, and as they are asked by who does not wait for long."""
 
 from __future__ import annotations
 
@@ -10,3 +10,10 @@ def without_password(url: str) -> str:
     if "://" not in url:
         return "no URL"  # whatever it is, it may hold a password
     return re.sub(r"^([\w+.-]+://)[^/?#]*@", r"\1", url).partition("?")[0]
+
+
+def impatient(database_url: str, seconds: int) -> str:
+    """With so long for connecting to PostgreSQL; by default it is as long as the kernel tries."""
+    if not database_url.startswith("postgres") or "connect_timeout=" in database_url:
+        return database_url
+    return f"{database_url}{'&' if '?' in database_url else '?'}connect_timeout={seconds}"

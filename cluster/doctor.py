@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from cluster.addresses import without_password
+from cluster.addresses import impatient, without_password
 from cluster.doctor_nodes import node_checks
 from cluster.doctor_servers import listening, server_checks
 from cluster.findings import Check, Finding, Started, looked_at_once
@@ -35,6 +35,7 @@ _PACKAGES = ("ray", "torch", "torchvision", "ultralytics", "mlflow", "dvc", "gra
 # A log of millions of entries takes its time; whoever has one waits, or asks `audit verify`.
 _VERIFY_SECONDS = 600.0
 _REGISTRY_SECONDS = 25.0
+_CONNECT_SECONDS = 8
 # By words of libpq, which come in English (lc_messages is the server's, of logs).
 _DATABASE_HINTS = {
     "invalid response to SSL negotiation": "Something else listens there: correct the host and the "
@@ -145,7 +146,7 @@ def _database(settings: Settings) -> Finding:
     if settings.database.startswith("sqlite") and not _sqlite_exists(settings):
         return Finding("Database", f"{where}: not made yet")
     try:
-        engine = open_engine(settings.database)  # first: what is malformed is told as such
+        engine = open_engine(impatient(settings.database, _CONNECT_SECONDS))
         if urlsplit(settings.database).hostname:
             listening(settings.database, "Check SECONDLOOK_DATABASE_URL, and whether it runs.")
         migrate(engine)

@@ -72,6 +72,7 @@ def _try(name: str, value: str) -> None:
         usual = {"https": 443, "postgresql": 5432}.get(parts.scheme, 80)
         socket.create_connection((parts.hostname, parts.port or usual), 5).close()
     if name == "SECONDLOOK_DATABASE_URL":
+        from cluster.addresses import impatient
         from store.database import open_engine, reading
 
         if value.startswith("sqlite"):
@@ -80,7 +81,7 @@ def _try(name: str, value: str) -> None:
             path = value.removeprefix("sqlite:///")
             if not os.path.exists(path):  # noqa: PTH110
                 raise FileNotFoundError(f"there is no file {path} on this node")
-        engine = open_engine(value)
+        engine = open_engine(impatient(value, 8))
         try:
             with reading(engine):
                 pass

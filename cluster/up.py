@@ -86,7 +86,8 @@ def up(
             say(parts.links())
             note_settings(settings, open_units_of_work(settings))
             _record(settings, "system.started")
-            stack.callback(_record, settings, "system.stopped")
+            stays = joined is not None and not undeploy
+            stack.callback(_record, settings, "system.stopped", service_stays=stays)
             if on_ready is not None:
                 on_ready()
         while not stop.wait(_POLL_SECONDS):
@@ -281,6 +282,8 @@ def undeploy(settings: Settings, say: Say) -> bool:
     say("Taking the detector out of service …")
     removed = remove(dashboard)
     forget_left(settings)
+    if removed:
+        _record(settings, "serving.removed")
     return removed
 
 
@@ -304,8 +307,9 @@ def _stop_on_signals(stop: threading.Event) -> None:
     signal.signal(signal.SIGTERM, on_signal)
 
 
-def _record(settings: Settings, type: str) -> None:
+def _record(settings: Settings, type: str, *, service_stays: bool = False) -> None:
+    actor, subject = settings.acting(Role.SYSTEM), {"process": os.getpid()}
+    details = {"service_stays": True} if service_stays else {}
     with open_units_of_work(settings)() as uow:
-        subject = {"process": os.getpid()}
-        uow.record(Event(type=type, actor=settings.acting(Role.SYSTEM), subject=subject))
+        uow.record(Event(type=type, actor=actor, subject=subject, details=details))
         uow.commit()

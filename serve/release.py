@@ -221,7 +221,7 @@ def _document(settings: Settings, *, own_homes: bool = False) -> dict[str, Any]:
     environment = _environment(settings)
     if own_homes:
         environment = {k: v for k, v in environment.items() if k not in OF_A_MACHINE}
-    application = {
+    application: dict[str, Any] = {
         "name": APP_NAME,
         "route_prefix": "/",
         "import_path": _IMPORT_PATH,
@@ -232,9 +232,12 @@ def _document(settings: Settings, *, own_homes: bool = False) -> dict[str, Any]:
             "target": settings.replica_target,
             "cpus": settings.serve_cpus,
             "gpus": settings.serve_gpus,
+            "idle_seconds": settings.replica_idle_seconds,
             "drain_seconds": settings.request_seconds + _DRAIN_MARGIN_SECONDS,
         },
     }
+    if settings.serve_resource:
+        application["args"]["resource"] = settings.serve_resource
     return {
         # One proxy, where the dashboard is; not one on every machine of a cluster.
         "proxy_location": "HeadOnly",
