@@ -11,7 +11,7 @@ from cluster.joined_ray import find_dashboard, is_here, join, joins, spread_warn
 from loop.errors import Conflict, LoopError, Misconfigured, Unavailable
 from store.settings import Settings
 
-NOWHERE = {"applications": {}}
+NOWHERE: dict[str, Any] = {"applications": {}}
 SHARED = {"database_url": "postgresql://db/x", "tracking_uri": "http://mlflow:5001"}
 
 
