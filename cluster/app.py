@@ -12,6 +12,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from cluster.app_metrics import open_app_metrics
 from cluster.auditing import open_tracing
 from cluster.bulk_import import open_bulk_imports
 from cluster.console import print_error
@@ -19,6 +20,7 @@ from cluster.context import running_swap, running_trials
 from cluster.training_jobs import open_training_jobs
 from cluster.trials import TrialWatch
 from loop.errors import LoopError
+from serve.keys import open_key_gate
 from store.audit_log import open_audit_log
 from store.image_store import open_image_store
 from store.logs import configure_logs
@@ -33,6 +35,8 @@ from ui.sessions import open_people
 
 # A detection on a busy CPU, with others before it in the queue.
 _API_SECONDS = 120.0
+# While the database is down, /metrics has to say so: to who had a key before.
+_STALE_KEYS_SECONDS = 3600.0
 # What is being answered when the app is told to stop may end; event streams never do.
 _DRAIN_SECONDS = 5
 
@@ -44,6 +48,7 @@ def open_app(settings: Settings) -> Iterator[FastAPI]:
     from ui.app import Outside, build_app  # imports Gradio, which reads the line above
     from ui.auditing import Auditing
     from ui.page import Parts
+    from ui.routes.metrics import MetricsRoute
 
     units, tracking = open_units_of_work(settings), open_tracking(settings)
     threading.Thread(target=_warm_up, args=(tracking,), daemon=True).start()
@@ -55,7 +60,8 @@ def open_app(settings: Settings) -> Iterator[FastAPI]:
     threading.Thread(target=watch.run, args=(ended,), name="trials", daemon=True).start()
     # The API is on this machine or next to it: no proxy for the internet in between.
     url, headers = settings.api_url, api_headers(settings)
-    registry = open_model_registry(settings)
+    registry, jobs = open_model_registry(settings), open_training_jobs(settings, units)
+    metrics = open_app_metrics(settings.home, units, log, registry, jobs.jobs, jobs.last_output)
     with httpx.Client(
         base_url=url, trust_env=False, timeout=_API_SECONDS, headers=headers
     ) as client:
@@ -66,7 +72,7 @@ def open_app(settings: Settings) -> Iterator[FastAPI]:
             registry=registry,
             people=open_people(settings, units),
             operations=Operations(
-                open_training_jobs(settings, units),
+                jobs,
                 lambda: running_swap(settings),
                 settings.min_confidence,
                 settings.approvers,
@@ -84,11 +90,15 @@ def open_app(settings: Settings) -> Iterator[FastAPI]:
         outside = Outside(
             open_bulk_imports(settings),
             httpx.AsyncClient(base_url=url, trust_env=False, timeout=_API_SECONDS, headers=headers),
+            MetricsRoute(
+                open_key_gate(settings, units, stale_seconds=_STALE_KEYS_SECONDS), metrics.text
+            ),
         )
         try:
             yield build_app(settings, parts, outside)
         finally:
             ended.set()
+            metrics.close()
 
 
 def _warm_up(tracking: Tracking) -> None:

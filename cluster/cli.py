@@ -10,10 +10,12 @@ import typer
 
 from cluster.commands import (
     audit,
+    backup,
     cluster,
     data,
     erasing,
     gold,
+    keys,
     models,
     oversight,
     retention,
@@ -56,11 +58,13 @@ gold.add_to(app)
 training.add_to(app)
 models.add_to(app)
 audit.add_to(app)
+backup.add_to(app)
 techfile.add_to(app)
 users.add_to(app)
 retention.add_to(app)
 oversight.add_to(app)
 erasing.add_to(app)
+keys.add_to(app)
 
 
 def main() -> None:

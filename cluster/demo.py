@@ -187,7 +187,7 @@ class _Turn:
 
     def _prove(self, log: AuditLog, run_id: str, version: str) -> list[str]:
         """Check what MLflow says of the training, its folds and the model against the log."""
-        tracking, key = open_tracking(self._settings), log.key.signer().key
+        tracking, key = open_tracking(self._settings), log.public_key()
         runs = [run_id, *tracking.children(run_id)]
         for run in runs:
             verify_run(tracking, run, key)

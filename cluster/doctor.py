@@ -59,7 +59,7 @@ def examine(settings: Settings) -> list[Finding]:
     down = {each.what for each in (database, *servers) if each.ok is False}
     stores = []
     if "Database" not in down:
-        stores.append(Check("Audit log", lambda: [_audit_log(settings)], _VERIFY_SECONDS))
+        stores.append(Check("Audit log", lambda: _log(settings), _VERIFY_SECONDS))
     if "MLflow server" not in down:
         stores.append(Check("MLflow", lambda: _models(settings), _REGISTRY_SECONDS))
     found = looked_at_once([*stores, Check("Model keys", lambda: _model_keys(settings))])
@@ -69,6 +69,10 @@ def examine(settings: Settings) -> list[Finding]:
 def _models(settings: Settings) -> list[Finding]:
     facts = serving_facts(settings)
     return [_registry(settings), *(Finding(what, found) for what, found in facts)]
+
+
+def _log(settings: Settings) -> list[Finding]:
+    return [_audit_log(settings), *_audit_copy(settings)]
 
 
 def _machine(settings: Settings) -> list[Finding]:
@@ -173,6 +177,20 @@ def _audit_log(settings: Settings) -> Finding:
         return Finding("Audit log", f"{found}; no witness (docs/audit-witness.md)", True)
     seen = ", ".join(f"{name} has seen {size}" for name, size in verified.seen.items())
     return Finding("Audit log", f"{found}; {seen}", True)
+
+
+def _audit_copy(settings: Settings) -> list[Finding]:
+    if settings.database.startswith("sqlite") and not _sqlite_exists(settings):
+        return []
+    try:
+        lacks = open_audit_log(settings).copy_lacks()
+    except LoopError as error:
+        return [Finding("Audit log in the bucket", error.message, False, error.hint)]
+    if lacks is None:
+        return []
+    found = f"{lacks} entries behind" if lacks else "up to date"
+    hint = "Who has the log copies it: see to it that this process runs, and what its own log says."
+    return [Finding("Audit log in the bucket", found, not lacks, hint)]
 
 
 def _sqlite_exists(settings: Settings) -> bool:

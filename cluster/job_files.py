@@ -96,6 +96,10 @@ class JobFiles:
             text = file.read().decode("utf-8", errors="replace")
         return "\n".join(_ESCAPES.sub("", text).splitlines()[-lines:])
 
+    def last_output(self, job_id: str) -> float:
+        """When it last printed something, in seconds since 1970."""
+        return self._path(job_id, "log").stat().st_mtime
+
     def interrupt(self, job_id: str) -> None:
         """Ask it to end, as Ctrl-C does; its runner kills what is left after the grace."""
         self._path(job_id, "stop").touch()

@@ -9,10 +9,11 @@ from cluster.drift import told_drift
 from cluster.running import find_running
 from cluster.service_address import find_service
 from loop.cases import CaseState
+from loop.errors import LoopError
 from loop.promotions import last_release
 from loop.stopping import standing_stop, told
 from serve.release import what_serves
-from store.audit_log import open_audit_log
+from store.audit_log import AuditLog, open_audit_log
 from store.model_registry import open_model_registry
 from store.own_key import api_headers
 from store.settings import Settings
@@ -50,4 +51,16 @@ def read_status(settings: Settings) -> dict[str, Any]:
             "settled": counts.get(CaseState.SETTLED, 0),
             "snapshots": len(uow.snapshots.list()),
         }
-    return {**found, "audit_events": open_audit_log(settings).head().size}
+    log = open_audit_log(settings)
+    return {**found, "audit_events": log.head().size, "audit_copy": _told_copy(log)}
+
+
+def _told_copy(log: AuditLog) -> str | None:
+    """Of the log's copy in the bucket; None where there is none."""
+    try:
+        lacks = log.copy_lacks()
+    except LoopError as error:
+        return error.message
+    if lacks is None:
+        return None
+    return f"{lacks} entries behind" if lacks else "up to date"

@@ -108,9 +108,7 @@ def _prove(log: AuditLog, folder: Path, cited: list[Cited], step: Progress) -> N
         (own / "event.json").write_bytes(each.data)
         (own / "proof.tlog-proof").write_text(str(log.prove(each.index)), encoding="utf-8")
         step(done + 1, len(cited))
-    key = log.key.public()
-    if key is not None:
-        (evidence / "log.vkey").write_text(f"{key}\n", encoding="utf-8")
+    (evidence / "log.vkey").write_text(f"{log.public_key()}\n", encoding="utf-8")
 
 
 def _record(

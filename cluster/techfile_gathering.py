@@ -282,7 +282,7 @@ def _left_out(log: AuditLog) -> int:
 
 def _log(log: AuditLog) -> Log:
     found = Checkpoint.parse(log.checkpoint().text)
-    return Log(found.origin, found.size, found.root.hex(), str(log.key.public() or ""))
+    return Log(found.origin, found.size, found.root.hex(), str(log.public_key()))
 
 
 def _software() -> dict[str, str]:

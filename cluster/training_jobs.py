@@ -92,6 +92,10 @@ class LocalTrainingJobs:
     def jobs(self) -> list[Job]:
         return self._files.jobs()
 
+    def last_output(self, job_id: str) -> float:
+        """When the job last printed something, in seconds since 1970."""
+        return self._files.last_output(job_id)
+
     def log(self, job_id: str, lines: int) -> str:
         return self._files.log(job_id, lines)
 

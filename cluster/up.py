@@ -38,7 +38,7 @@ from store.model_registry import open_model_registry
 from store.own_key import api_headers, ensure_own_key
 from store.settings import Settings
 from store.settings_record import note_settings
-from store.tracking import open_tracking
+from store.tracking import artifact_environment, artifact_root, open_tracking
 from store.unit_of_work import open_units_of_work
 
 # A cold start of a part on two busy cores has been seen to take a minute.
@@ -231,8 +231,8 @@ class _Parts:
         command = [sys.executable, "-m", "mlflow", "server"]
         command += ["--host", settings.host, "--port", str(settings.mlflow_port)]
         command += ["--backend-store-uri", settings.tracking, "--workers", "1"]
-        command += ["--default-artifact-root", settings.artifacts.as_uri()]
-        self._start_child("mlflow", command, _WITHOUT_JOBS)
+        command += ["--default-artifact-root", artifact_root(settings)]
+        self._start_child("mlflow", command, artifact_environment(settings) | _WITHOUT_JOBS)
 
     def _start_child(self, name: str, command: list[str], more: Mapping[str, str]) -> None:
         environment = {**self._settings.environment(), **more}

@@ -111,17 +111,20 @@ class KeyGate:
 
 
 class HeldKeys:
-    """The keys in use, read again when they are too old. ``seconds`` only goes forward."""
+    """The keys in use, read again when they are too old. ``seconds`` only goes forward;
+    ``stale_seconds`` is how old they may be while the database does not answer."""
 
     def __init__(
         self,
         units: UnitsOfWork,
         clock: Clock = utc_now,
         seconds: Callable[[], float] = time.monotonic,
+        stale_seconds: float = _STALE_SECONDS,
     ) -> None:
         self._units = units
         self._clock = clock
         self._seconds = seconds
+        self._stale_seconds = stale_seconds
         self._lock = asyncio.Lock()
         self._ring: Keyring | None = None
         self._read_at = 0.0
@@ -154,7 +157,7 @@ class HeldKeys:
         try:
             new = await anyio.to_thread.run_sync(read_keyring, self._units)
         except LoopError as error:
-            if ring is None or self._age() >= _STALE_SECONDS:
+            if ring is None or self._age() >= self._stale_seconds:
                 raise
             _log.warning("api_keys.unread", error=error.as_dict())
             return ring
@@ -199,11 +202,13 @@ def sent_key(connection: HTTPConnection) -> str | None:
     return connection.headers.get("x-api-key")
 
 
-def open_key_gate(settings: Settings, units: UnitsOfWork) -> KeyGate:
+def open_key_gate(
+    settings: Settings, units: UnitsOfWork, *, stale_seconds: float = _STALE_SECONDS
+) -> KeyGate:
     """The gate in front of the API. It is open on loopback only if the settings say so and the
-    service is bound to a loopback address."""
+    service is bound to a loopback address. ``stale_seconds`` as in `HeldKeys`."""
     return KeyGate(
-        HeldKeys(units),
+        HeldKeys(units, stale_seconds=stale_seconds),
         TokenBuckets(),
         open_on_loopback=settings.api_open_on_loopback and is_loopback(settings.host),
         note_refusal=Refusals(units).note,

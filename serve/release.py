@@ -41,6 +41,7 @@ OF_A_MACHINE = frozenset(
         "SECONDLOOK_AUDIT_TSA_ROOTS",
     }
 )
+_PEM = "-----BEGIN "
 # For who only wants to have a look.
 _GLANCE_SECONDS = 5.0
 # On top of what a detection may take, for storing it: no client waits for ever behind a replica.
@@ -220,7 +221,11 @@ def _document(settings: Settings, *, own_homes: bool = False) -> dict[str, Any]:
     """Serve's config."""
     environment = _environment(settings)
     if own_homes:
-        environment = {k: v for k, v in environment.items() if k not in OF_A_MACHINE}
+        environment = {
+            name: value
+            for name, value in environment.items()
+            if name not in OF_A_MACHINE or _PEM in value
+        } | {"SECONDLOOK_AUDIT_LOG": "elsewhere"}
     application: dict[str, Any] = {
         "name": APP_NAME,
         "route_prefix": "/",

@@ -12,10 +12,11 @@ What this cannot show by itself: that whoever holds the log's key wrote it anew,
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 
 from sqlalchemy import Engine
 
@@ -25,14 +26,19 @@ from loop.event_query import EventQuery
 from loop.events import Actor, Authentication, Event, Outcome, Role
 from loop.merkle import leaf_hash
 from loop.signed_notes import Note, Signer, VerifierKey
-from store.audit_rows import AuditRows, Head, Waiting
+from store.audit_rows import AuditRows, Head, State, Waiting
 from store.database import migrate, open_engine
+from store.log_elsewhere import LogElsewhere
 from store.log_files import LogFiles, told
-from store.log_key import LogKey, open_log_key
+from store.log_key import LogKey, elsewhere_key_path, open_log_key
 from store.log_lease import lease
+from store.log_mirror import LogMirror
+from store.log_reading import LogReader
+from store.log_role import LogRole
 from store.log_timestamps import LogTimestamps
 from store.log_verify import PURGED, Progress, Verified, purged_end, verify_files
 from store.log_witnesses import LogWitnesses, check_seen
+from store.objects import Objects, open_objects
 from store.settings import Settings
 from store.tsa_client import TsaClient
 from store.witness_client import WitnessClient
@@ -61,6 +67,16 @@ class Entry:
         return leaf_hash(self.data).hex()
 
 
+@dataclass(frozen=True, slots=True)
+class LogBucket:
+    """Where the log is copied to, and read by processes that do not have it. ``key`` is the log's
+    public one, if it is known beforehand; else the first that is found is kept in ``pin``."""
+
+    objects: Objects | None
+    pin: Path
+    key: VerifierKey | None = None
+
+
 class AuditLog:
     """Whoever reads finds all that was committed before. What reads raises `Unavailable` if it does
     not get into the log."""
@@ -72,7 +88,11 @@ class AuditLog:
         key: LogKey,
         witnesses: Sequence[WitnessClient] = (),
         timestamps: LogTimestamps | None = None,
+        *,
+        role: LogRole = LogRole.AUTO,
+        bucket: LogBucket | None = None,
     ) -> None:
+        self.role = role
         self.files = files
         self.witnesses = LogWitnesses(witnesses)
         self.timestamps = timestamps or LogTimestamps(files)
@@ -81,6 +101,12 @@ class AuditLog:
         self._engine = engine
         self._refused: set[str] = set()  # witnesses whose refusal is on record
         self._lock = files.folder.with_name(f"{files.folder.name}.lock")
+        self._known = bucket.key if bucket else None
+        self._elsewhere: LogElsewhere | None = None
+        self.mirror: LogMirror | None = None
+        if bucket and bucket.objects:
+            self._elsewhere = LogElsewhere(bucket.objects, bucket.pin, bucket.key, self._begun_with)
+            self.mirror = LogMirror(files, bucket.objects, self.public_key, self.purged)
 
     def integrate(self) -> int:
         """Move what waits in the outbox into the log; returns how many events.
@@ -95,14 +121,20 @@ class AuditLog:
             return 0
         try:
             with lease(self._engine, self._lock, _WAIT_SECONDS), told(self.files.folder):
-                return self._integrate(self.key.signer())
+                if self.is_here():  # and still nobody else has begun it
+                    return self._integrate(self._signer())
         except LoopError as error:
             self.rows.say(error.message)
             raise
+        self._wait_for_others()
+        return 0
 
     def cosign(self) -> dict[str, LoopError]:
         """Have the witnesses sign the newest checkpoint; why some did not, by name. One that says
-        that the log is not the one it saw is put on record. Raises `Unavailable`."""
+        that the log is not the one it saw is put on record. Only who has the log asks. Raises
+        `Unavailable`."""
+        if not self.is_here():
+            return {}
         refusals = self.witnesses.cosign(self)
         for name, refusal in refusals.items():
             if isinstance(refusal, BrokenRecord) and name not in self._refused:
@@ -127,8 +159,49 @@ class AuditLog:
         return self.is_here() and (bool(state.failure) or self._published() < state.head.size)
 
     def is_here(self) -> bool:
-        """Whether this process can reach the log's files, or there are none yet."""
-        return self.files.folder.exists() or self._size() == 0
+        """Whether this process has the log's files: by its role, or else if they are there, or
+        there are none anywhere yet."""
+        if self.role is not LogRole.AUTO:
+            return self.role is LogRole.HERE
+        return self.files.is_there() or self._size() == 0
+
+    def reader(self) -> LogReader:
+        """Where the log's files are read: here, or in the bucket. Raises `Misconfigured`."""
+        return self.files if self.is_here() else self._far().files
+
+    def public_key(self) -> VerifierKey:
+        """The log's; whoever has the log makes it on first use. Raises `Misconfigured`,
+        `Unavailable`, and `BrokenRecord` if it is not the one that is known here."""
+        if not self.is_here():
+            return self._far().key()
+        key = self._signer().key
+        if self._known is not None and str(self._known) != str(key):
+            raise BrokenRecord(
+                f"The log here has the key {key}, and SECONDLOOK_AUDIT_KEY is {self._known}.",
+                hint="Correct SECONDLOOK_AUDIT_KEY, or restore keys/log.key from a backup.",
+            )
+        return key
+
+    def copy_lacks(self) -> int | None:
+        """How many entries the bucket does not have yet; None without a bucket. Raises
+        `BrokenRecord`, `Unavailable`, `Misconfigured`."""
+        if self.mirror is None or self._elsewhere is None:
+            return None
+        return self.mirror.lacks() if self.is_here() else self._elsewhere.lacks(self._size())
+
+    def check_room(self) -> None:
+        """Raises `Unavailable` if it can be seen without trying that nothing can be written."""
+        if self.role is not LogRole.ELSEWHERE and self.files.is_there():
+            self.files.check_room()
+
+    def check_here(self) -> None:
+        """Raises `Misconfigured` where this process does not have the log's files, to change."""
+        if not self.is_here():
+            raise Misconfigured(
+                f"The audit log's files are not in {self.files.folder}.",
+                hint="Do this where they are: in the home of the process with "
+                "SECONDLOOK_AUDIT_LOG=here.",
+            )
 
     def failure(self) -> str:
         """Why the log could not be written when that was last tried; empty if it could."""
@@ -141,7 +214,9 @@ class AuditLog:
     def checkpoint(self) -> Note:
         """The newest, signed. Raises `NotFound` before the first entry."""
         self.integrate()
-        note = self.files.checkpoint()
+        if not self.is_here() and (size := self._size()):
+            return self._far().covering(size)
+        note = self.files.checkpoint() if self.is_here() else None
         if note is None:
             raise NotFound("The audit log is empty: it has no checkpoint yet.")
         return note
@@ -170,7 +245,13 @@ class AuditLog:
     def prove(self, index: int) -> Proof:
         """That entry ``index`` is in the log, up to the newest checkpoint. Raises `NotFound`."""
         self.integrate()
-        return self.files.prove(index)
+        if self.is_here():
+            return self.files.prove(index)
+        size = self._size()
+        if not 0 <= index < size:
+            raise NotFound(f"There is no entry {index} in the log: it has {size}.")
+        row = self.rows.get(index)
+        return self._far().prove(index, row[1] if row else None)
 
     def verify(
         self,
@@ -187,26 +268,23 @@ class AuditLog:
         """
         self.integrate()
         state = self.rows.state()
-        if state.head.size == 0 and self.files.checkpoint() is None:
-            self._check_copy(0)
+        files = self._files_to_check(state)
+        if files is None or (state.head.size == 0 and files.checkpoint() is None):
+            self._check_copy(0, files)
             return Verified(0, state.head.root)
-        key = key or self.key.public()
-        if key is None:
-            raise Misconfigured(
-                "The log's public key is not here.", hint="Give it with --key, in one line."
-            )
+        key = key or self.public_key()
         # Before the checkpoint is read, which may be newer than these but is not older.
-        stamps, seen = self.files.timestamps(), self.witnesses.latest(key.name)
-        verified = verify_files(self.files, key, witnesses, progress)
+        stamps, seen = files.timestamps(), self.witnesses.latest(key.name)
+        verified = verify_files(files, key, witnesses, progress)
         if verified.size < state.head.size:
             raise BrokenRecord(
                 f"Entry {verified.size} is missing: the checkpoint ends before it, but the "
                 f"database counts {state.head.size} entries.",
                 hint=HINT,
             )
-        self._check_copy(verified.size)
-        stamped = self.timestamps.check(stamps, verified.size, key)
-        sizes = check_seen(seen, self.files, verified.size, key)
+        self._check_copy(verified.size, files)
+        stamped = self.timestamps.check(stamps, verified.size, key, files)
+        sizes = check_seen(seen, files, verified.size, key)
         return replace(verified, seen=sizes, stamped=stamped)
 
     def reindex(self, progress: Progress | None = None) -> Verified:
@@ -216,6 +294,8 @@ class AuditLog:
 
         Raises `BrokenRecord` if the files are not in order, `NotFound` if there are none.
         """
+        if self.role is LogRole.ELSEWHERE:
+            self.check_here()
         with lease(self._engine, self._lock, _WAIT_SECONDS), told(self.files.folder):
             if self.files.checkpoint() is None:
                 raise NotFound(f"There is no log in {self.files.folder}.")
@@ -233,16 +313,30 @@ class AuditLog:
         self.integrate()
         return verified
 
-    def purged(self) -> int:
-        """Before which number entries may be gone, past their retention."""
-        found = self.rows.find(EventQuery(types=(PURGED,)), 1)
+    def purged(self, size: int | None = None) -> int:
+        """Before which number entries may be gone, past their retention; by what the first ``size``
+        entries say."""
+        found = self.rows.find(EventQuery(types=(PURGED,)), 1, size)
         return purged_end(_entry(*found[0]).event) if found else 0
 
-    def _check_copy(self, size: int) -> None:
-        # Rows go before their files do: where rows of what is purged are left, so are the files.
-        row = next(self.rows.all(), None)
-        first = row[0] if row and row[0] in (self.purged(), self.files.first_entry(size)) else 0
-        index, entries = first - 1, self.files.entries(size, since=first)
+    def _files_to_check(self, state: State) -> LogReader | None:
+        """None where the log is elsewhere, and has nothing yet."""
+        if self.is_here():
+            return self.files
+        if state.head.size == 0:
+            return None
+        self._far().covering(state.head.size)
+        return self._far().files.fresh()
+
+    def _check_copy(self, size: int, files: LogReader | None) -> None:
+        first = 0
+        entries: Iterator[bytes] = iter(())
+        if files is not None and size:
+            # Rows go before their files do: where rows of what is purged are left, so are these.
+            row = next(self.rows.all(), None)
+            first = row[0] if row and row[0] in (self.purged(), files.first_entry(size)) else 0
+            entries = files.entries(size, since=first)
+        index = first - 1
         for index, (found, data) in enumerate(self.rows.all(), first):
             if found != index:
                 raise BrokenRecord(
@@ -266,10 +360,35 @@ class AuditLog:
                 f"Entry {counted} was added in the database: its head counts {counted}.", hint=HINT
             )
 
+    def _begun_with(self) -> str:
+        return self.rows.state().key
+
+    def _far(self) -> LogElsewhere:
+        if self._elsewhere is None:
+            raise Misconfigured(
+                f"The audit log's files are not in {self.files.folder}, and there is no copy of "
+                "them.",
+                hint="Set SECONDLOOK_STORAGE_URL to the bucket to which the process with the log "
+                "copies them, there and here; or do this where they are.",
+            )
+        return self._elsewhere
+
+    def _signer(self) -> Signer:
+        state = self.rows.state()
+        if state.key and self.key.public() is None:
+            raise Misconfigured(
+                f"The audit log was begun with the key {state.key}, and there is none here.",
+                hint="Restore keys/log.key from a backup. Where another process has the log, set "
+                "SECONDLOOK_AUDIT_LOG=elsewhere.",
+            )
+        return self.key.signer()
+
     def _integrate(self, signer: Signer) -> int:
         head = self._mended(signer)
-        moved = 0
-        while waiting := self.rows.waiting(_BATCH):
+        moved, last = 0, self.rows.last_waiting() or 0
+        # Not what comes meanwhile: where events come as fast as they are moved, it would keep the
+        # lease for good, and who waits for it would take the log for failing.
+        while (waiting := self.rows.waiting(_BATCH)) and waiting[0][0] <= last:
             head = self._append(signer, head, waiting)
             moved += len(waiting)
         self.rows.say("")
@@ -285,6 +404,13 @@ class AuditLog:
                 f"The audit log was begun with the key {state.key}, and the one here is "
                 f"{signer.key}.",
                 hint="Restore keys/log.key from a backup.",
+            )
+        if head.size and not self.files.is_there():
+            raise BrokenRecord(
+                f"The database counts {head.size} entries, and there is no log in "
+                f"{self.files.folder}.",
+                hint="Restore that folder from a backup. Where another process has the log, set "
+                "SECONDLOOK_AUDIT_LOG=elsewhere.",
             )
         published = self._published()
         if published > head.size:
@@ -336,7 +462,10 @@ class AuditLog:
         while last is not None and self.rows.is_waiting(up_to=last):
             if time.monotonic() > deadline:
                 why = f"Its files are not in {self.files.folder}, and nobody else adds to it."
-                self.rows.say(why)
+                # Who never has the files stops nobody: what it did waits in the outbox, which is
+                # where it would be anyway while whoever has them starts anew.
+                if self.role is LogRole.AUTO:
+                    self.rows.say(why)
                 raise Unavailable(
                     f"The audit log stands still. {why}",
                     hint="Start Second Look where the log's files are, or restore them.",
@@ -350,12 +479,23 @@ def open_audit_log(settings: Settings, engine: Engine | None = None) -> AuditLog
         migrate(engine)
     files, key = LogFiles(settings.home / "log"), open_log_key(settings)
     witnesses = [WitnessClient(each.url, each.key) for each in settings.audit_witnesses]
-    return AuditLog(engine, files, key, witnesses, _timestamps(settings, files))
+    stamps = _timestamps(settings, files)
+    role, bucket = settings.audit_log, _bucket(settings)
+    return AuditLog(engine, files, key, witnesses, stamps, role=role, bucket=bucket)
 
 
 def index_or_id(text: str) -> int | str:
     """What `AuditLog.get` takes, as people type it."""
     return int(text) if text.isdecimal() and text.isascii() and len(text) < 20 else text
+
+
+def _bucket(settings: Settings) -> LogBucket:
+    known = settings.audit_key
+    return LogBucket(
+        open_objects(settings),
+        elsewhere_key_path(settings.home),
+        VerifierKey.parse(known) if known else None,
+    )
 
 
 def _timestamps(settings: Settings, files: LogFiles) -> LogTimestamps:

@@ -15,7 +15,8 @@ from loop.events import Actor, Event
 from loop.signed_notes import Note, VerifierKey
 from loop.tiles import Bundle, Tile, bundles_of, tiles_of
 from store.audit_log import AuditLog, Entry
-from store.log_files import LogFiles, stamp_paths
+from store.log_files import LogFiles
+from store.log_reading import LogReader, stamp_paths
 from store.log_verify import Progress, Verified, verify_files
 
 _SCRIPT = Path(__file__).parent / "auditor" / "verify.py"
@@ -61,7 +62,7 @@ class LogCopy:
     """The log as it was under the checkpoint ``note``; it may grow on meanwhile. ``stamps`` are the
     sizes of the checkpoints that had a timestamp."""
 
-    files: LogFiles
+    files: LogReader
     note: Note
     key: VerifierKey
     stamps: tuple[int, ...]
@@ -90,8 +91,10 @@ class LogCopy:
 
 def copy_of(log: AuditLog) -> LogCopy:
     """Raises `NotFound` for a log without entries."""
-    stamps = tuple(log.files.timestamps())  # before the checkpoint: of none that is newer
-    return LogCopy(log.files, log.checkpoint(), log.key.signer().key, stamps)
+    log.integrate()
+    files = log.reader()
+    stamps = tuple(files.timestamps())  # before the checkpoint: of none that is newer
+    return LogCopy(files, log.checkpoint(), log.public_key(), stamps)
 
 
 def export_log(log: AuditLog, folder: Path, progress: Progress | None = None) -> Verified:

@@ -1,4 +1,4 @@
-"""A log's public files: what anybody may read over plain HTTP, and copy (`loop.tiles`).
+"""A log's public files in a folder: what anybody may read over plain HTTP, and copy (`loop.tiles`).
 
 Files are on the disk before the checkpoint that counts them is, so that whatever a crash leaves is
 a log that verifies: what lies beyond its checkpoint is written again. One process writes at a time;
@@ -13,62 +13,45 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from loop.checkpoints import Checkpoint, Proof
-from loop.errors import BrokenRecord, NotFound, Unavailable
-from loop.merkle import HASH_BYTES, inclusion_proof, leaf_hash, root_hash, subtree_hash
+from loop.checkpoints import Checkpoint
+from loop.errors import Unavailable
+from loop.merkle import leaf_hash, root_hash, subtree_hash
 from loop.signed_notes import Note
-from loop.tiles import WIDTH, Bundle, Tile, bundles_of, nodes_in, pack, tiles_of, unpack
+from loop.tiles import WIDTH, Bundle, Tile, bundles_of, nodes_in, pack, tiles_of
 from store.durable import sync
+from store.log_reading import CHECKPOINT, STAMPS, LogReader, stamp_paths, stamped_size
 
-_CHECKPOINT = "checkpoint"
-_STAMPS = "timestamps"
 # Some batches of entries and their tiles.
 _LEAST_FREE = 4 * 1024 * 1024
 
 
-class LogFiles:
+class LogFiles(LogReader):
     """Below ``folder``, which is made when something is first written."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.where = str(folder)
         # Known to be on the disk under the names of the folders in them.
         self._synced: set[Path] = set()
 
-    def checkpoint(self) -> Note | None:
-        """The signed one that was published last; None before the first. Raises `BrokenRecord`."""
-        path = self.folder / _CHECKPOINT
-        return Note.parse(path.read_bytes()) if path.exists() else None
+    def find(self, path: str) -> bytes | None:
+        try:
+            return (self.folder / path).read_bytes()
+        except FileNotFoundError:
+            return None
 
-    def tile(self, tile: Tile) -> bytes:
-        """Its hashes, one after the other. Raises `BrokenRecord` if it is not there."""
-        return self._read(tile.path, Tile(tile.level, tile.index).path)[: tile.width * HASH_BYTES]
+    def is_there(self) -> bool:
+        """Whether there is something of a log. An empty folder, as a volume that is mounted makes
+        one, is none."""
+        return self.folder.is_dir() and any(self.folder.iterdir())
 
-    def bundle(self, bundle: Bundle) -> list[bytes]:
-        """Its entries. Raises `BrokenRecord` if it is not there or damaged."""
-        whole = self.folder / Bundle(bundle.index).path
-        if bundle.width < WIDTH and whole.exists():
-            return unpack(whole.read_bytes(), WIDTH)[: bundle.width]
-        return unpack(self._read(bundle.path, bundle.path), bundle.width)
-
-    def read(self, each: Tile | Bundle) -> bytes:
-        """The bytes of the file, as any client of the log gets them; of one that was whole when the
-        log had grown, those that it began with. Raises `BrokenRecord`."""
-        return self.tile(each) if isinstance(each, Tile) else pack(self.bundle(each))
-
-    def entries(self, size: int, *, since: int = 0) -> Iterator[bytes]:
-        """Those of a log of ``size`` from number ``since`` on, a multiple of 256, in order."""
-        for bundle in bundles_of(size, since=since):
-            yield from self.bundle(bundle)
+    def published_at(self) -> float:
+        """When the checkpoint was last put in place, in seconds since 1970."""
+        return (self.folder / CHECKPOINT).stat().st_mtime
 
     def missing(self, size: int) -> list[int]:
-        """Which bundles of 256 entries are not there, by index."""
         whole = range(size // WIDTH)
         return [index for index in whole if not (self.folder / Bundle(index).path).exists()]
-
-    def first_entry(self, size: int) -> int:
-        """From which number on all entries are there, by bundles."""
-        missing = self.missing(size)
-        return (missing[-1] + 1) * WIDTH if missing else 0
 
     def drop_entries(self, end: int) -> None:
         """Remove the bundles of the entries before number ``end``, a multiple of 256. Their hashes
@@ -101,31 +84,6 @@ class LogFiles:
                 self._synced.add(folder)
         return root_hash(total, nodes_in(self.tile, total))
 
-    def prove(self, index: int) -> Proof:
-        """That entry ``index`` is in the log, up to the checkpoint. Raises `NotFound` if it is not,
-        `BrokenRecord`."""
-        note = self.checkpoint()
-        size = Checkpoint.parse(note.text).size if note else 0
-        if note is None or not 0 <= index < size:
-            raise NotFound(f"There is no entry {index} in the log: it has {size}.")
-        hashes = inclusion_proof(index, size, nodes_in(self.tile, size))
-        return Proof(index, tuple(hashes), note)
-
-    def checked_root(self, size: int) -> bytes:
-        """The root of the first ``size`` entries, out of what their tiles say; and the entries that
-        the next ones are written behind are those of which the tiles have the hashes. Raises
-        `BrokenRecord`."""
-        index, width = divmod(size, WIDTH)
-        if width:
-            found = b"".join(map(leaf_hash, self.bundle(Bundle(index, width))))
-            if found != self.tile(Tile(0, index, width)):
-                raise BrokenRecord(
-                    f"{Bundle(index, width).path} of the log does not hold the entries of which "
-                    f"{Tile(0, index, width).path} has the hashes.",
-                    hint="Restore the folder of the log from a backup.",
-                )
-        return root_hash(size, nodes_in(self.tile, size))
-
     def check_room(self) -> None:
         """Raises `Unavailable` if it can be seen without trying that nothing can be written."""
         folder = self.folder if self.folder.exists() else self.folder.parent
@@ -139,19 +97,12 @@ class LogFiles:
     def publish(self, note: Note) -> None:
         """Put ``note`` in the place of the checkpoint before, in one step. Raises `Unavailable`."""
         with told(self.folder):
-            _write(self.folder / _CHECKPOINT, str(note).encode())
+            _write(self.folder / CHECKPOINT, str(note).encode())
             sync(self.folder)
 
     def timestamps(self) -> list[int]:
-        """The sizes of the checkpoints that were stamped, ascending."""
-        names = [path.stem for path in (self.folder / _STAMPS).glob("*.tsr")]
-        return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
-
-    def timestamp(self, size: int) -> tuple[Note, bytes]:
-        """A checkpoint that was stamped, and its TimeStampResp (RFC 3161). Raises `BrokenRecord` if
-        one of them is not there."""
-        note, stamp = stamp_paths(size)
-        return Note.parse(self._read(note, note)), self._read(stamp, stamp)
+        names = [path.name for path in (self.folder / STAMPS).glob("*.tsr")]
+        return sorted(size for size in map(stamped_size, names) if size is not None)
 
     def keep_timestamp(self, note: Note, stamp: bytes) -> None:
         """Beside the log, for whoever reads it. Raises `Unavailable`."""
@@ -159,7 +110,7 @@ class LogFiles:
         with told(self.folder):
             _write(self.folder / of_note, str(note).encode())
             _write(self.folder / of_stamp, stamp)
-            sync(self.folder / _STAMPS)
+            sync(self.folder / STAMPS)
             sync(self.folder)
 
     def tidy(self, size: int, since: int) -> None:
@@ -211,22 +162,6 @@ class LogFiles:
             before, added = size // WIDTH ** (level + 1), above
             level += 1
         return written
-
-    def _read(self, path: str, otherwise: str) -> bytes:
-        for each in (path, otherwise):
-            try:
-                return (self.folder / each).read_bytes()
-            except FileNotFoundError:
-                continue
-        raise BrokenRecord(
-            f"{path} of the log is not there.",
-            hint="Restore the folder of the log from a backup; do not write to it.",
-        )
-
-
-def stamp_paths(size: int) -> tuple[str, str]:
-    """Of a checkpoint that was stamped, and of its timestamp."""
-    return f"{_STAMPS}/{size}.checkpoint", f"{_STAMPS}/{size}.tsr"
 
 
 def _write(path: Path, data: bytes) -> None:

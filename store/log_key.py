@@ -45,6 +45,11 @@ class LogKey:
         return self.signer().key if self._path.exists() else None
 
 
+def elsewhere_key_path(home: Path) -> Path:
+    """Where the public key of a log is kept whose files are in another home."""
+    return home / "keys" / "log-elsewhere.vkey"
+
+
 def open_log_key(settings: Settings) -> LogKey:
     return LogKey(settings.home / "keys" / "log.key", settings.audit_origin)
 

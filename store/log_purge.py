@@ -19,6 +19,7 @@ class PurgeableFiles:
         self._log = log
 
     def check(self) -> None:
+        self._log.check_here()
         self._log.verify()
 
     def due(self, before: str) -> LogSpan | None:
@@ -50,7 +51,7 @@ class PurgeableFiles:
         def read(tile: Tile) -> bytes:
             # A narrower tile than the log's newest one may not be there any more.
             width = min(WIDTH, size // WIDTH**tile.level - tile.index * WIDTH)
-            newest = self._log.files.tile(Tile(tile.level, tile.index, width))
+            newest = self._log.reader().tile(Tile(tile.level, tile.index, width))
             return newest[: tile.width * HASH_BYTES]
 
         return root_hash(end, nodes_in(read, end)).hex()

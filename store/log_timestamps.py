@@ -22,6 +22,7 @@ from loop.checkpoints import Checkpoint
 from loop.errors import BrokenRecord, LoopError
 from loop.signed_notes import VerifierKey
 from store.log_files import LogFiles, told
+from store.log_reading import LogReader
 from store.log_verify import Stamped, check_continues
 from store.timestamps import check_timestamp, load_roots
 from store.tsa_client import TsaClient
@@ -86,17 +87,19 @@ class LogTimestamps:
             self._files.keep_timestamp(note, data)
             return True
 
-    def check(self, sizes: Sequence[int], size: int, key: VerifierKey) -> Stamped:
-        """The stamps of ``sizes``, and that the log of ``size`` entries, which was verified, goes
-        on from each stamped checkpoint. Raises `BrokenRecord` for the first that is wrong,
-        `Misconfigured` if the roots cannot be read."""
+    def check(
+        self, sizes: Sequence[int], size: int, key: VerifierKey, read: LogReader | None = None
+    ) -> Stamped:
+        """The stamps of ``sizes``, ``read`` elsewhere if need be, and that the log of ``size``
+        entries, which was verified, goes on from each stamped checkpoint. Raises `BrokenRecord` for
+        the first that is wrong, `Misconfigured` if the roots cannot be read."""
         roots = load_roots(self._roots)
         if not roots or not sizes:
             return Stamped(len(sizes))
         at = None
         for stamped in sorted(sizes):
             try:
-                at = self._check(stamped, size, key, roots)
+                at = _check(read or self._files, stamped, size, key, roots)
             except BrokenRecord as error:
                 raise BrokenRecord(
                     f"The timestamp of {stamped} entries (timestamps/{stamped}.tsr) is wrong: "
@@ -106,17 +109,6 @@ class LogTimestamps:
                     "and with an export.",
                 ) from error
         return Stamped(len(sizes), max(sizes), at)
-
-    def _check(
-        self, stamped: int, size: int, key: VerifierKey, roots: Sequence[Certificate]
-    ) -> datetime:
-        note, data = self._files.timestamp(stamped)
-        found = Checkpoint.parse(note.text).size
-        if found != stamped:
-            raise BrokenRecord(f"The checkpoint beside it is of {found} entries.")
-        at = check_timestamp(data, note.text, roots)
-        check_continues(self._files, size, note, key)
-        return at
 
     def _try(self) -> None:
         try:
@@ -170,3 +162,15 @@ class LogTimestamps:
             yield descriptor
         finally:
             os.close(descriptor)
+
+
+def _check(
+    files: LogReader, stamped: int, size: int, key: VerifierKey, roots: Sequence[Certificate]
+) -> datetime:
+    note, data = files.timestamp(stamped)
+    found = Checkpoint.parse(note.text).size
+    if found != stamped:
+        raise BrokenRecord(f"The checkpoint beside it is of {found} entries.")
+    at = check_timestamp(data, note.text, roots)
+    check_continues(files, size, note, key)
+    return at

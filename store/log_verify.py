@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from multiprocessing import get_context
-from pathlib import Path
 
 from loop.checkpoints import Checkpoint
 from loop.errors import BrokenRecord
@@ -24,7 +23,7 @@ from loop.events import Event
 from loop.merkle import HASH_BYTES, root_hash, subtree_hash
 from loop.signed_notes import Note, VerifierKey
 from loop.tiles import WIDTH, Bundle, Tile, bundles_of, nodes_in, tiles_of
-from store.log_files import LogFiles
+from store.log_reading import LogReader
 
 _HINT = (
     "Keep the log's folder as it is, find out who can write to it, and compare it with a backup "
@@ -36,6 +35,8 @@ _CHUNK = 64
 PURGED = "log.purged"
 _PURGED = b'"type":"log.purged"'
 _MANY_BUNDLES = 20_000
+# Chunks of files that come from far.
+_AT_ONCE = 8
 
 # Told how many entries are checked, and of how many.
 Progress = Callable[[int, int], None]
@@ -92,7 +93,7 @@ def check_signatures(
     return cosigned
 
 
-def check_continues(files: LogFiles, size: int, other: Note, key: VerifierKey) -> None:
+def check_continues(files: LogReader, size: int, other: Note, key: VerifierKey) -> None:
     """That the log of ``size`` entries, which was verified, goes on from the checkpoint ``other``,
     wherever that was kept. Raises `BrokenRecord`."""
     check_signatures(other, key)
@@ -112,7 +113,7 @@ def check_continues(files: LogFiles, size: int, other: Note, key: VerifierKey) -
 
 
 def verify_files(
-    files: LogFiles,
+    files: LogReader,
     key: VerifierKey,
     witnesses: Sequence[VerifierKey] = (),
     progress: Progress | None = None,
@@ -122,13 +123,13 @@ def verify_files(
     wrong, and says what is."""
     note = files.checkpoint()
     if note is None:
-        raise BrokenRecord(f"There is no checkpoint in {files.folder}.", hint=_HINT)
+        raise BrokenRecord(f"There is no checkpoint in {files.where}.", hint=_HINT)
     cosigned = check_signatures(note, key, witnesses)
     checkpoint = Checkpoint.parse(note.text)
     size = checkpoint.size
     done = 0
     purged = _purged(files, size)
-    for checked in _check_bundles(files.folder, size, purged, processes):
+    for checked in _check_bundles(files, size, purged, processes):
         done += checked
         if progress is not None:
             progress(done, size)
@@ -151,7 +152,7 @@ def purged_end(event: Event) -> int:
         raise BrokenRecord(f"The event {event.id} does not say what was purged.") from error
 
 
-def _purged(files: LogFiles, size: int) -> frozenset[int]:
+def _purged(files: LogReader, size: int) -> frozenset[int]:
     """The bundles that are not there and need not be. What says so is not checked here: it is an
     entry like any other."""
     missing = files.missing(size)
@@ -159,7 +160,7 @@ def _purged(files: LogFiles, size: int) -> frozenset[int]:
     return frozenset(index for index in missing if (index + 1) * WIDTH <= end)
 
 
-def _recorded_end(files: LogFiles, size: int, missing: frozenset[int]) -> int:
+def _recorded_end(files: LogReader, size: int, missing: frozenset[int]) -> int:
     for bundle in reversed(list(bundles_of(size))):
         if bundle.index in missing:
             continue
@@ -173,14 +174,18 @@ def _recorded_end(files: LogFiles, size: int, missing: frozenset[int]) -> int:
 
 
 def _check_bundles(
-    folder: Path, size: int, purged: frozenset[int], processes: int | None
+    files: LogReader, size: int, purged: frozenset[int], processes: int | None
 ) -> Iterator[int]:
     """Numbers of entries, as they are found to be those of the tiles, and these of those above."""
     bundles = -(-size // WIDTH)
     chunks = [
-        (folder, at, min(at + _CHUNK, bundles), size, purged & frozenset(range(at, at + _CHUNK)))
+        (files, at, min(at + _CHUNK, bundles), size, purged & frozenset(range(at, at + _CHUNK)))
         for at in range(0, bundles, _CHUNK)
     ]
+    if files.far:
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            yield from threads.map(_check_chunk, chunks)
+        return
     count = processes or (os.cpu_count() or 1 if bundles >= _MANY_BUNDLES else 1)
     if count == 1:
         yield from map(_check_chunk, chunks)
@@ -190,9 +195,8 @@ def _check_bundles(
         yield from pool.map(_check_chunk, chunks)
 
 
-def _check_chunk(chunk: tuple[Path, int, int, int, frozenset[int]]) -> int:
-    folder, first, end, size, purged = chunk
-    files = LogFiles(folder)
+def _check_chunk(chunk: tuple[LogReader, int, int, int, frozenset[int]]) -> int:
+    files, first, end, size, purged = chunk
     for index in range(first, end):
         if index in purged:
             _check_above(files, 0, index, files.tile(Tile(0, index)), size)
@@ -201,7 +205,7 @@ def _check_chunk(chunk: tuple[Path, int, int, int, frozenset[int]]) -> int:
     return min(end * WIDTH, size) - first * WIDTH
 
 
-def _check_bundle(files: LogFiles, index: int, width: int, size: int) -> None:
+def _check_bundle(files: LogReader, index: int, width: int, size: int) -> None:
     first = index * WIDTH
     try:
         entries = files.bundle(Bundle(index, width))
@@ -222,7 +226,7 @@ def _check_bundle(files: LogFiles, index: int, width: int, size: int) -> None:
         _check_above(files, 0, index, hashes, size)
 
 
-def _check_above(files: LogFiles, level: int, index: int, hashes: bytes, size: int) -> None:
+def _check_above(files: LogReader, level: int, index: int, hashes: bytes, size: int) -> None:
     above, place = divmod(index, WIDTH)
     count = size // WIDTH ** (level + 1)
     tile = Tile(level + 1, above, min(WIDTH, count - above * WIDTH))
@@ -235,7 +239,7 @@ def _check_above(files: LogFiles, level: int, index: int, hashes: bytes, size: i
         )
 
 
-def _check_upper_tiles(files: LogFiles, size: int) -> None:
+def _check_upper_tiles(files: LogReader, size: int) -> None:
     for tile in tiles_of(size):
         if tile.level > 0 and tile.width == WIDTH:
             _check_above(files, tile.level, tile.index, files.tile(tile), size)

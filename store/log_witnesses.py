@@ -11,6 +11,7 @@ from loop.checkpoints import Checkpoint
 from loop.errors import BrokenRecord, LoopError, NotFound
 from loop.signed_notes import Note, VerifierKey
 from store.log_files import LogFiles
+from store.log_reading import LogReader
 from store.log_verify import check_continues
 from store.witness_client import WitnessClient, cosigned
 
@@ -46,6 +47,15 @@ class LogWitnesses:
             self._rests_until = time.monotonic() + _REST_SECONDS
         return refusals
 
+    def sizes(self, note: Note) -> dict[str, int]:
+        """How many entries each has cosigned, by name: what ``note``, the newest checkpoint, shows,
+        and what this process saw. Nobody is asked."""
+        size = Checkpoint.parse(note.text).size
+        return {
+            each.key.name: size if note.cosigned_at(each.key) is not None else each.seen
+            for each in self._clients
+        }
+
     def latest(self, origin: str) -> dict[str, Note]:
         """What each witness cosigned last of the log of that name, by its own name; without those
         that cosigned nothing yet.
@@ -69,7 +79,7 @@ class LogWitnesses:
 
 
 def check_seen(
-    seen: Mapping[str, Note], files: LogFiles, size: int, key: VerifierKey
+    seen: Mapping[str, Note], files: LogReader, size: int, key: VerifierKey
 ) -> dict[str, int]:
     """That the log of ``size`` entries goes on from each of the checkpoints ``seen``; the sizes of
     these. Raises `BrokenRecord` if it was set back or forked."""

@@ -17,10 +17,14 @@ from pathlib import Path
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from pydantic import SecretStr
 
 from loop.errors import Misconfigured, NotFound
 from store.private_files import write_private, write_private_once
 from store.settings import Settings
+
+# A PEM file, or what would be in one.
+KeySource = Path | bytes
 
 PRIVATE, PUBLIC = "signing.pem", "signing.pub.pem"
 _PUBLIC_FILES = "*.pub.pem"
@@ -60,6 +64,14 @@ class SigningKey:
     def public(self) -> VerifyKey:
         return _verify_key(self._key.public_key())
 
+    def pem(self) -> bytes:
+        """The private key itself."""
+        return self._key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+
     def sign(self, data: bytes) -> bytes:
         """ECDSA over ``data``, in DER."""
         return self._key.sign(data, ec.ECDSA(_DIGESTS[self._key.curve.name]()))
@@ -73,7 +85,7 @@ class ModelKeys:
     """
 
     def __init__(
-        self, folder: Path, *, signing: Path | None = None, trusted: Sequence[Path] = ()
+        self, folder: Path, *, signing: KeySource | None = None, trusted: Sequence[KeySource] = ()
     ) -> None:
         self._folder = folder
         self._signing = signing
@@ -91,8 +103,8 @@ class ModelKeys:
             _publish(self._folder / PUBLIC, key.public)
         if self._trusted and key.public.fingerprint not in self.trusted():
             raise Misconfigured(
-                f"The key of {self._own} is not among SECONDLOOK_MODEL_VERIFY_KEYS: what it signs "
-                "would not be loaded here.",
+                f"The key of {_named(self._own)} is not among SECONDLOOK_MODEL_VERIFY_KEYS: what "
+                "it signs would not be loaded here.",
                 hint="Add its public key there: openssl pkey -in KEY.pem -pubout -out KEY.pub.pem",
             )
         return key
@@ -104,13 +116,13 @@ class ModelKeys:
         else:
             keys = [read_verify_key(path) for path in sorted(self._folder.glob(_PUBLIC_FILES))]
             own = self._own
-            if self._signing is not None or (own.exists() and os.access(own, os.R_OK)):
+            if not isinstance(own, Path) or self._signing or _is_readable(own):
                 keys.append(read_signing_key(own).public)
         return {key.fingerprint: key for key in keys}
 
     def own_fingerprint(self) -> str | None:
         """Of the key that signs here, if there is one already."""
-        if self._signing is None and not self._own.exists():
+        if self._signing is None and not (self._folder / PRIVATE).exists():
             return None
         return read_signing_key(self._own).public.fingerprint
 
@@ -121,19 +133,20 @@ class ModelKeys:
         return own.exists() and bool(stat.S_IMODE(own.stat().st_mode) & 0o077)
 
     @property
-    def _own(self) -> Path:
+    def _own(self) -> KeySource:
         return self._signing or self._folder / PRIVATE
 
 
 def open_model_keys(settings: Settings) -> ModelKeys:
+    signing, trusted = settings.model_signing_key, settings.model_verify_keys
     return ModelKeys(
         settings.home / "keys" / "models",
-        signing=settings.model_signing_key,
-        trusted=settings.model_verify_keys,
+        signing=signing.get_secret_value().encode() if isinstance(signing, SecretStr) else signing,
+        trusted=[each.encode() if isinstance(each, str) else each for each in trusted],
     )
 
 
-def read_signing_key(path: Path) -> SigningKey:
+def read_signing_key(path: KeySource) -> SigningKey:
     """Raises `NotFound`, and `Misconfigured` for what is not an unencrypted EC private key."""
     try:
         key = serialization.load_pem_private_key(_read(path), password=None)
@@ -144,7 +157,7 @@ def read_signing_key(path: Path) -> SigningKey:
     return SigningKey(key)
 
 
-def read_verify_key(path: Path) -> VerifyKey:
+def read_verify_key(path: KeySource) -> VerifyKey:
     """Raises `NotFound`, and `Misconfigured` for what is not an EC public key."""
     try:
         key = serialization.load_pem_public_key(_read(path))
@@ -162,7 +175,18 @@ def _verify_key(key: ec.EllipticCurvePublicKey) -> VerifyKey:
     return VerifyKey(pem, key)
 
 
-def _read(path: Path) -> bytes:
+def _is_readable(path: Path) -> bool:
+    return path.exists() and os.access(path, os.R_OK)
+
+
+def _named(source: KeySource) -> str:
+    """Without the key."""
+    return str(source) if isinstance(source, Path) else "the text in the environment"
+
+
+def _read(path: KeySource) -> bytes:
+    if isinstance(path, bytes):
+        return path
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -174,9 +198,10 @@ def _read(path: Path) -> bytes:
         raise Misconfigured(f"The key {path} cannot be read: {error.strerror}.") from error
 
 
-def _unusable(path: Path, kind: str) -> Misconfigured:
+def _unusable(path: KeySource, kind: str) -> Misconfigured:
+    named = _named(path)
     return Misconfigured(
-        f"{path} is not the {kind} key of a model signature.",
+        f"{named[0].upper()}{named[1:]} is not the {kind} key of a model signature.",
         hint="It must be an unencrypted PEM file with an EC key. Make a pair with: openssl ecparam "
         "-name prime256v1 -genkey -noout -out KEY.pem; openssl pkey -in KEY.pem -pubout "
         "-out KEY.pub.pem",

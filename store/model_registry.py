@@ -243,6 +243,10 @@ class ModelRegistry:
         """The id of the run that made this version; for imported weights, of their import."""
         return str(self._get_version(ref.version).run_id)
 
+    def created_at(self, ref: ModelRef) -> str:
+        """When this version was registered, as `ModelVersion.created_at`."""
+        return _rfc3339(self._get_version(ref.version).creation_timestamp)
+
     def exports_of(self, ref: ModelRef) -> dict[str, str]:
         """The digest of each exported format, as in `ModelVersion.exports`."""
         return export_digests(self._get_version(ref.version).tags)

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from loop.errors import Misconfigured, NotFound, Unavailable
-from store.settings import Settings
 from store.storage_url import BucketStorage, parse_storage_url
+
+if TYPE_CHECKING:
+    from store.settings import Settings
 
 # Attempts of a request, with waits that double from about a second (botocore's "standard" mode).
 _ATTEMPTS = 5

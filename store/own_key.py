@@ -17,7 +17,7 @@ _LABEL = "this installation's app and command line"
 def ensure_own_key(settings: Settings, units: UnitsOfWork) -> None:
     """See that ``keys/api.key`` holds a good key: a new one if there is none, if the database
     does not know it, and if it was revoked."""
-    text = _read(settings)
+    text = own_key(settings)
     with units() as uow:
         found = uow.api_keys.find(key_id(text) or "")
     if found is not None and is_key(text, found[0]) and not found[0].revoked_at:
@@ -31,7 +31,7 @@ def ensure_own_key(settings: Settings, units: UnitsOfWork) -> None:
 def api_headers(settings: Settings) -> dict[str, str]:
     """What a request to the API carries: ``SECONDLOOK_API_KEY``, or else the home's own key;
     nothing where there is neither."""
-    text = settings.api_key.get_secret_value() or _read(settings)
+    text = settings.api_key.get_secret_value() or own_key(settings)
     return {"authorization": f"Bearer {text}"} if text else {}
 
 
@@ -39,7 +39,8 @@ def _path(settings: Settings) -> Path:
     return settings.home / "keys" / "api.key"
 
 
-def _read(settings: Settings) -> str:
+def own_key(settings: Settings) -> str:
+    """The home's own; empty if there is none yet."""
     try:
         return _path(settings).read_text(encoding="ascii").strip()
     except (OSError, UnicodeError):

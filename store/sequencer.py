@@ -54,7 +54,10 @@ class Sequencer:
             self._log.integrate()
             for refusal in self._log.cosign().values():
                 _warn("The log's checkpoint lacks a signature", refusal)
-            self._log.timestamps.soon()
+            if self._log.is_here():
+                self._log.timestamps.soon()
+                if self._log.mirror is not None:
+                    self._log.mirror.soon()
         except LoopError as error:
             if error.message != self._last_failure:
                 _warn("Audit events wait in the outbox", error)
@@ -67,6 +70,8 @@ class Sequencer:
         """At the end of a process: nothing does it afterwards."""
         self.once()
         self._log.timestamps.wait()
+        if self._log.mirror is not None:
+            self._log.mirror.wait()
 
     def _work(self) -> None:
         pause = threading.Event()

@@ -6,6 +6,7 @@ to a server when one machine is not enough. Nothing here makes a directory or op
 
 from __future__ import annotations
 
+import base64
 import os
 import socket
 from datetime import timedelta
@@ -23,8 +24,11 @@ from loop.events import Actor, Authentication, Role
 from loop.gate_settings import GateSettings
 from loop.retention import LEAST_DOCUMENT_DAYS, RetentionSettings
 from loop.sessions import SignInSettings
+from loop.signed_notes import KeyType, VerifierKey
 from loop.witnessing import WitnessAddress
+from store.log_role import LogRole
 
+_KEY_BYTES = 32
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 # The address of a server, without a path.
 _HTTP = r"^(https?://[^/?#\s]+)?/?$"
@@ -56,10 +60,11 @@ class Settings(BaseSettings):
     api_open_on_loopback: bool = False
 
     model_name: str = "detector"
-    # PEM files. None: the home makes a key of its own, and trusts that. See store/model_keys.py.
-    model_signing_key: Path | None = None
+    # PEM files, or PEM itself. None: the home makes a key of its own, and trusts that. See
+    # store/model_keys.py.
+    model_signing_key: Path | SecretStr | None = None
     # Public keys, ":" between them, that are trusted instead: what else is signed is not loaded.
-    model_verify_keys: Annotated[tuple[Path, ...], NoDecode] = ()
+    model_verify_keys: Annotated[tuple[Path | str, ...], NoDecode] = ()
     # Detections below this are not shown to anyone: the usual floor for a person to look at.
     min_confidence: float = Field(0.25, ge=0, le=1)
     nms_iou: float = Field(0.6, ge=0, le=1)
@@ -124,6 +129,10 @@ class Settings(BaseSettings):
     # How many different people must approve a candidate before it can be promoted.
     approvers: int = Field(1, gt=0, le=9)
 
+    # What pseudonyms of subjects are made with: 32 bytes, in hex or base64. Empty: the home's own.
+    # All processes of an installation need the same.
+    subject_key: SecretStr = SecretStr("")
+
     # Where people reach the app, when that is not http://HOST:UI_PORT: behind a proxy with TLS.
     public_url: str = Field("", pattern=_HTTP)
     # Several app servers of one home share it. Otherwise the home makes its own.
@@ -170,6 +179,11 @@ class Settings(BaseSettings):
     # The name of a new audit log, best a name of your own on the internet without https://, as
     # example.org/second-look: it stands in each checkpoint and in the public key.
     audit_origin: str = Field("", pattern=r"^[^\s+]*$", max_length=200)
+    # Whether this process has the log's files: store/log_role.py.
+    audit_log: LogRole = LogRole.AUTO
+    # The log's public key (name+id+base64), for who reads the log's copy in the bucket. Empty: the
+    # first one that is found there is kept, and no other is believed from then on.
+    audit_key: str = ""
 
     # How many days records are kept: loop/retention.py has the law's least, and refuses less.
     log_retention_days: int = LEAST_DOCUMENT_DAYS
@@ -193,12 +207,28 @@ class Settings(BaseSettings):
     @field_validator("model_verify_keys", mode="before")
     @classmethod
     def _split(cls, paths: object) -> object:
-        return paths.split(os.pathsep) if isinstance(paths, str) else paths
+        each = paths.split(os.pathsep) if isinstance(paths, str) else paths
+        if not isinstance(each, list | tuple):
+            return paths
+        return tuple(_pem(text) or Path(text).expanduser().absolute() for text in each if text)
 
-    @field_validator("model_verify_keys")
+    @field_validator("model_signing_key", mode="before")
     @classmethod
-    def _absolute_each(cls, paths: tuple[Path, ...]) -> tuple[Path, ...]:
-        return tuple(path.expanduser().absolute() for path in paths if path != Path())
+    def _file_or_pem(cls, value: object) -> object:
+        if isinstance(value, str) and (text := _pem(value)):
+            return SecretStr(text)
+        return (
+            Path(value).expanduser().absolute()
+            if value and isinstance(value, str | Path)
+            else (value or None)
+        )
+
+    @field_validator("subject_key")
+    @classmethod
+    def _of_32_bytes(cls, key: SecretStr) -> SecretStr:
+        if text := key.get_secret_value():
+            key_bytes(text)
+        return key
 
     @field_validator("audit_witnesses", mode="before")
     @classmethod
@@ -213,9 +243,17 @@ class Settings(BaseSettings):
             raise ValueError("a witness is named twice")
         return tuple(found)
 
-    @field_validator(
-        "workspace", "model_signing_key", "machine_cache", "audit_tsa_roots", mode="before"
-    )
+    @field_validator("audit_key")
+    @classmethod
+    def _public_key(cls, text: str) -> str:
+        try:
+            if text and VerifierKey.parse(text).type is not KeyType.LOG:
+                raise ValueError("that is no key of a log")
+        except InvalidInput as error:
+            raise ValueError(error.message.rstrip(".")) from error
+        return text.strip()
+
+    @field_validator("workspace", "machine_cache", "audit_tsa_roots", mode="before")
     @classmethod
     def _absolute_if_any(cls, path: Path | str | None) -> Path | None:
         return Path(path).expanduser().absolute() if path else None
@@ -353,14 +391,22 @@ class Settings(BaseSettings):
         )
 
     def environment(self) -> dict[str, str]:
-        """Variables that make a child process see the same home, wherever it runs."""
+        """Variables that make a child process see the same home, wherever it runs; no keys: those
+        it has from its own machine (`secondlook keys env`)."""
         hours = str(self.audit_tsa_hours) if self.audit_tsa_url else ""
+        # The key itself is a secret, which comes from a machine's own environment.
+        signing = str(self.model_signing_key) if isinstance(self.model_signing_key, Path) else ""
+        elsewhere = self.audit_log if self.audit_log is LogRole.ELSEWHERE else ""
         if_any = {
             "SECONDLOOK_AUDIT_TSA_URL": self.audit_tsa_url,
             "SECONDLOOK_AUDIT_TSA_ROOTS": str(self.audit_tsa_roots or ""),
             "SECONDLOOK_AUDIT_TSA_HOURS": hours,
+            # That it is here is true of one process alone.
+            "SECONDLOOK_AUDIT_LOG": elsewhere,
+            "SECONDLOOK_AUDIT_KEY": self.audit_key,
+            "SECONDLOOK_STORAGE_URL": self.storage_url,
             "SECONDLOOK_AUDIT_WITNESSES": ";".join(map(str, self.audit_witnesses)),
-            "SECONDLOOK_MODEL_SIGNING_KEY": str(self.model_signing_key or ""),
+            "SECONDLOOK_MODEL_SIGNING_KEY": signing,
             "SECONDLOOK_MODEL_VERIFY_KEYS": os.pathsep.join(map(str, self.model_verify_keys)),
         }
         return {
@@ -388,3 +434,21 @@ def load_settings(home: Path | None = None) -> Settings:
             f"{variable}{value}: {first['msg']}.",
             hint=f"Correct {variable} in the environment, or unset it for the default.",
         ) from error
+
+
+def key_bytes(text: str) -> bytes:
+    """A key of 32 bytes, in hex or base64. Raises `ValueError`, without the text."""
+    try:
+        found = bytes.fromhex(text) if len(text) == 64 else base64.b64decode(text, validate=True)
+    except ValueError:
+        found = b""
+    if len(found) != _KEY_BYTES:
+        raise ValueError(f"a key is {_KEY_BYTES} bytes, in hex or base64")
+    return found
+
+
+def _pem(text: object) -> str:
+    """The text, if it is PEM; it may be in one line, with ``\\n`` for the ends of its own."""
+    if not isinstance(text, str) or not text.lstrip().startswith("-----BEGIN"):
+        return ""
+    return text.strip().replace("\\n", "\n") + "\n"

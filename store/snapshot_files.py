@@ -94,16 +94,17 @@ def write_snapshot(
     return manifest
 
 
-def open_snapshot(folder: Path, *, verify: bool = True) -> Snapshot:
-    """The snapshot in ``folder``. ``verify`` reads every shard and compares its digest.
+def open_snapshot(folder: Path, *, verify: bool = True, images: bool = True) -> Snapshot:
+    """The snapshot in ``folder``. ``verify`` reads every shard and compares its digest; without
+    ``images`` their bytes need not be there, and cannot be asked for.
 
     Raises `NotFound` if there is none, `BrokenRecord` naming the shard that is not as the
     manifest says.
     """
     manifest = read_manifest(folder)
-    for shard in (*manifest.image_shards, *manifest.annotation_shards):
+    for shard in (*(manifest.image_shards if images else ()), *manifest.annotation_shards):
         check_shard(folder, shard, contents=verify)
-    return Snapshot(folder, manifest)
+    return Snapshot(folder, manifest, images=images)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -134,15 +135,16 @@ def read_manifest(folder: Path) -> Manifest:
 class Snapshot:
     """A frozen data set. ``samples`` are sorted by image id; indices point into that list."""
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, *, images: bool = True) -> None:
         self.folder = folder
         self.manifest = manifest
         self.sha256 = manifest.sha256
         self.classes = ClassList(manifest.classes)
         rows = latest_rows(read_annotations(folder, shard) for shard in manifest.annotation_shards)
         self.samples: list[Sample] = [sample_of(rows[image_id]) for image_id in sorted(rows)]
-        self._places = _places(folder, manifest.image_shards)
-        for sample in self.samples:
+        self._has_images = images
+        self._places = _places(folder, manifest.image_shards if images else ())
+        for sample in self.samples if images else ():
             if sample.image_id not in self._places:
                 raise BrokenRecord(
                     f"The snapshot has boxes but no bytes of image {sample.image_id[:12]}.",
@@ -175,9 +177,13 @@ class Snapshot:
             files[shard] = pq.ParquetFile(self.folder / shard, memory_map=True)
         return files[shard]
 
-    def __reduce__(self) -> tuple[type[Snapshot], tuple[Path, Manifest]]:
+    def __reduce__(self) -> tuple[Callable[..., Snapshot], tuple[Path, Manifest, bool]]:
         # Open files do not travel to another process; it maps the shards for itself.
-        return (Snapshot, (self.folder, self.manifest))
+        return (_reopened, (self.folder, self.manifest, self._has_images))
+
+
+def _reopened(folder: Path, manifest: Manifest, images: bool) -> Snapshot:
+    return Snapshot(folder, manifest, images=images)
 
 
 @dataclass(frozen=True, slots=True)

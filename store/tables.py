@@ -415,3 +415,11 @@ audit_head = Table(
     # Why the log cannot be written; empty if it can.
     Column("failure", Text, nullable=False),
 )
+
+# By what keys are recognised that all processes must share.
+key_fingerprints = Table(
+    "key_fingerprints",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("fingerprint", String(64), nullable=False),
+)

@@ -26,6 +26,7 @@ from loop.errors import BrokenRecord, LoopError, Misconfigured, NotFound, Unavai
 from store.data_inputs import DataInput
 from store.database import one_migration
 from store.settings import Settings
+from store.storage_url import BucketStorage, parse_storage_url
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -77,12 +78,13 @@ class MetricPoint:
 
 
 class Tracking:
-    """``uri`` is an absolute SQLite URL or an HTTP one; ``artifacts`` a folder for the former.
+    """``uri`` is an absolute SQLite URL or an HTTP one; ``artifacts`` a folder for the former,
+    unless they go below the URL ``root``. A server decides for itself.
 
     Raises `Unavailable` when MLflow does not answer, `NotFound` for an unknown run.
     """
 
-    def __init__(self, uri: str, artifacts: Path) -> None:
+    def __init__(self, uri: str, artifacts: Path, root: str = "") -> None:
         if uri.startswith(_SQLITE) and not uri.startswith(_SQLITE + "/"):
             raise Misconfigured(
                 f"MLFLOW_TRACKING_URI={uri} is relative to the working directory.",
@@ -90,6 +92,7 @@ class Tracking:
             )
         self.uri = uri
         self.artifacts = artifacts
+        self._root = root or artifacts.absolute().as_uri()
 
     def prepare(self) -> None:
         """Create or check the database and the experiment: once, before workers start.
@@ -106,7 +109,7 @@ class Tracking:
         def find_or_create() -> str:
             found = self.client.get_experiment_by_name(name)
             if found is None:
-                location = (self.artifacts / name).as_uri() if self._embedded else None
+                location = f"{self._root}/{name}" if self._embedded else None
                 return str(self.client.create_experiment(name, artifact_location=location))
             if found.lifecycle_stage == "deleted":
                 self.client.restore_experiment(found.experiment_id)
@@ -364,7 +367,26 @@ def _rfc3339(milliseconds: int) -> str:
 
 
 def open_tracking(settings: Settings) -> Tracking:
-    return Tracking(settings.tracking, settings.artifacts)
+    for name, value in artifact_environment(settings).items():
+        os.environ.setdefault(name, value)  # who has set it has another store for MLflow
+    return Tracking(settings.tracking, settings.artifacts, artifact_root(settings))
+
+
+def artifact_root(settings: Settings) -> str:
+    """Where MLflow keeps artifacts, unless a server that others started does: in the home, or in
+    the bucket of ``SECONDLOOK_STORAGE_URL``."""
+    storage = parse_storage_url(settings.storage_url)
+    if isinstance(storage, BucketStorage):
+        return storage.below("mlflow")
+    return settings.artifacts.as_uri()
+
+
+def artifact_environment(settings: Settings) -> dict[str, str]:
+    """What MLflow must find in its environment to reach the bucket."""
+    storage = parse_storage_url(settings.storage_url)
+    if not isinstance(storage, BucketStorage) or not storage.endpoint_url:
+        return {}
+    return {"MLFLOW_S3_ENDPOINT_URL": storage.endpoint_url}
 
 
 def _quieten() -> None:

@@ -115,10 +115,8 @@ class _Gate:
 
     def check(self, transaction: Transaction) -> None:
         """Refuse what it can be seen of, without trying, that it cannot be logged."""
-        if not self._log.files.folder.exists():
-            return
         try:
-            self._log.files.check_room()
+            self._log.check_room()
         except Unavailable as error:
             transaction.close()
             raise _not_done(error.message) from error

@@ -42,6 +42,11 @@ class WitnessClient:
     def close(self) -> None:
         self._http.close()
 
+    @property
+    def seen(self) -> int:
+        """How many entries it has cosigned, as far as this process knows: 0 before it did."""
+        return self._seen
+
     def cosign(self, note: Note, size: int, files: LogFiles) -> Signature:
         """The cosignature of ``note``, the checkpoint of the first ``size`` entries in ``files``:
         the newest, for of an earlier one there is no cosignature any more.

@@ -27,15 +27,16 @@ _numbers = itertools.count()
 @dataclass(slots=True)
 class S3Server:
     port: int
+    host: str = "127.0.0.1"
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def start(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(self.port)],
+            [sys.executable, "-m", "moto.server", "--host", self.host, "--port", str(self.port)],
             env=os.environ | CREDENTIALS,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -79,11 +80,11 @@ def open_bucket(url: str) -> Bucket:
 
 
 @contextmanager
-def s3_server() -> Iterator[S3Server]:
+def s3_server(host: str = "127.0.0.1") -> Iterator[S3Server]:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((host, 0))
         port = probe.getsockname()[1]
-    server = S3Server(port)
+    server = S3Server(port, host)
     server.start()
     try:
         yield server

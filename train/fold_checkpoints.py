@@ -15,9 +15,9 @@ import shutil
 from pathlib import Path
 
 # The one before the newest is for the case that the newest was damaged.
-_KEPT = 2
-_DIGESTS = "digests.json"
-_PREFIX, _PARTIAL = "checkpoint-", ".partial-"
+KEPT = 2
+DIGESTS = "digests.json"
+PREFIX, _PARTIAL = "checkpoint-", ".partial-"
 _CHUNK_BYTES = 1024 * 1024
 
 
@@ -27,21 +27,23 @@ class Checkpoints:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def keep(self, files: Path) -> None:
+    def keep(self, files: Path) -> Path:
         """Take the files of the folder ``files``, which is on the same file system, as the newest
-        checkpoint; they are safe when this returns. Raises `OSError`, for example on a full disk.
+        checkpoint; they are safe when this returns where they are. Raises `OSError`, for example
+        on a full disk.
         """
         number = max((_number(path) for path in self._present()), default=0) + 1
         partial = self._folder / f"{_PARTIAL}{number}"
         shutil.rmtree(partial, ignore_errors=True)
         files.rename(partial)
         digests = {path.name: _digest(path, sync=True) for path in sorted(partial.iterdir())}
-        _write(partial / _DIGESTS, json.dumps(digests))
+        _write(partial / DIGESTS, json.dumps(digests))
         _sync_folder(partial)
-        partial.rename(self._folder / f"{_PREFIX}{number:06d}")
+        kept = partial.rename(self._folder / f"{PREFIX}{number:06d}")
         _sync_folder(self._folder)
-        for old in self._present()[_KEPT:]:
+        for old in self._present()[KEPT:]:
             shutil.rmtree(old, ignore_errors=True)
+        return kept
 
     def newest(self) -> Path | None:
         """The newest complete checkpoint; damaged ones, and what never became one, are removed."""
@@ -59,13 +61,13 @@ class Checkpoints:
 
     def _present(self) -> list[Path]:
         """Newest first."""
-        return sorted(self._folder.glob(f"{_PREFIX}*"), reverse=True)
+        return sorted(self._folder.glob(f"{PREFIX}*"), reverse=True)
 
 
 def is_intact(checkpoint: Path) -> bool:
     """Whether every file of it is there and has its digest."""
     try:
-        digests = json.loads((checkpoint / _DIGESTS).read_text(encoding="utf-8"))
+        digests = json.loads((checkpoint / DIGESTS).read_text(encoding="utf-8"))
         return bool(digests) and all(
             _digest(checkpoint / name, sync=False) == digest for name, digest in digests.items()
         )
@@ -76,11 +78,11 @@ def is_intact(checkpoint: Path) -> bool:
 def copy_files(checkpoint: Path, folder: Path) -> None:
     """Put the files of a checkpoint into ``folder``, which is made anew, without the digests."""
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(checkpoint, folder, ignore=shutil.ignore_patterns(_DIGESTS))
+    shutil.copytree(checkpoint, folder, ignore=shutil.ignore_patterns(DIGESTS))
 
 
 def _number(checkpoint: Path) -> int:
-    return int(checkpoint.name.removeprefix(_PREFIX))
+    return int(checkpoint.name.removeprefix(PREFIX))
 
 
 def _digest(path: Path, *, sync: bool) -> str:

@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 from detector.ultralytics_env import prepare
 from loop.errors import LoopError, TrainingFailed
-from store.snapshot_files import open_snapshot
+from store.snapshot_files import Snapshot, open_snapshot
+from store.snapshot_objects import fetch_snapshot
 from train.params import Precision
 from train.training import ClassScores, EpochReport, TrainResult, TrainSpec
 
 if TYPE_CHECKING:
     from train.decoded import ImageSource
+    from train.far_training import FarTraining
 
 _STATE = "state.json"
 # Names of the process group of distributed training. Ultralytics takes them, at import, for its
@@ -44,7 +46,9 @@ class FoldTask:
     """One fold to train. Rows are places in the snapshot's samples; ``run_id`` is its MLflow run.
 
     The folder in ``spec`` stands for whichever one the worker gets. ``images`` has the snapshot's
-    images decoded; without it, each is decoded whenever it is needed.
+    images decoded; without it, each is decoded whenever it is needed. With ``far`` the paths are
+    those of the driver's machine, and a worker finds there what they stand for; ``base_key`` is
+    that of the weights, empty if every machine has them.
     """
 
     fold: int
@@ -55,6 +59,19 @@ class FoldTask:
     spec: TrainSpec
     config_dir: Path
     images: ImageSource | None = None
+    far: FarTraining | None = None
+    base_key: str = ""
+
+    def open_snapshot(self, *, images: bool) -> Snapshot:
+        """The driver verified it. Without ``images``, their bytes are not asked for."""
+        if self.far is None:
+            return open_snapshot(self.snapshot, verify=False, images=images)
+        from train.far_training import node_cache, patiently
+
+        far, cache = self.far, node_cache() / "snapshots"
+        return patiently(
+            lambda: fetch_snapshot(far.objects, far.snapshot_sha256, cache, images=images)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +152,15 @@ def train_with_ultralytics(
     prepare(task.config_dir)
     from train.trainer import train_detector  # imports Ultralytics, prepared just now
 
+    images = task.images.open() if task.images else None
     return train_detector(
-        open_snapshot(task.snapshot, verify=False),  # the driver verified it
+        task.open_snapshot(images=images is None),
         task.train_rows,
         task.val_rows,
         task.spec,
         on_epoch,
         last,
-        images=task.images.open() if task.images else None,
+        images=images,
     )
 
 

@@ -20,6 +20,7 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 
 from loop.errors import Misconfigured
 from train.decoded import ImageSource
+from train.far_training import FarMirror, FarTraining, followed
 from train.fold_checkpoints import Checkpoints, copy_files
 from train.fold_claim import end_owner
 from train.fold_job import FoldFailure, FoldOutcome, FoldResult, FoldTask, run_fold
@@ -46,11 +47,13 @@ class Resources:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where folds are trained: ``storage`` is this training's own folder, which all nodes share;
-    files of a fold's end go to a folder of ``out``."""
+    """Where folds are trained: ``storage`` is this training's own folder, which all nodes share,
+    or, with ``far``, the driver's copy of what is there. Files of a fold's end go to a folder of
+    ``out``."""
 
     storage: Path
     out: Path
+    far: FarTraining | None = None
 
     def fold(self, fold: int) -> Path:
         """The checkpoints of a fold."""
@@ -58,6 +61,15 @@ class Place:
 
     def result(self, fold: int) -> Path:
         return self.out / f"fold_{fold}"
+
+    def mirror(self, fold: int) -> FarMirror | None:
+        return FarMirror(self.far.fold(fold), self.fold(fold)) if self.far else None
+
+    def bring(self, fold: int) -> None:
+        """See that the newest checkpoint of a fold is in its folder."""
+        mirror = self.mirror(fold)
+        if mirror is not None:
+            mirror.complete()
 
 
 def run_folds(
@@ -82,21 +94,32 @@ def run_folds(
         _check_resources(resources)
     folds = [_Fold(replace(task, images=images), place, resources, own_ray, job) for task in tasks]
     outcomes: dict[int, FoldOutcome] = {}
+    mirrors = [place.mirror(task.fold) for task in tasks]
     try:
-        while len(outcomes) < len(folds):
-            left = [fold for fold in folds if fold.task.fold not in outcomes]
-            for fold in _may_start(left):
-                fold.start()
-            for fold in _ended(left):
-                outcome = fold.end()
-                if outcome is not None:
-                    outcomes[fold.task.fold] = outcome
-                    on_end(outcome)
-            on_wait()
+        with followed([mirror for mirror in mirrors if mirror is not None]):
+            _run(folds, outcomes, on_end, on_wait)
     finally:
         for fold in folds:
             fold.stop()
     return [outcomes[task.fold] for task in tasks]
+
+
+def _run(
+    folds: Sequence[_Fold],
+    outcomes: dict[int, FoldOutcome],
+    on_end: Callable[[FoldOutcome], None],
+    on_wait: Callable[[], None],
+) -> None:
+    while len(outcomes) < len(folds):
+        left = [fold for fold in folds if fold.task.fold not in outcomes]
+        for fold in _may_start(left):
+            fold.start()
+        for fold in _ended(left):
+            outcome = fold.end()
+            if outcome is not None:
+                outcomes[fold.task.fold] = outcome
+                on_end(outcome)
+        on_wait()
 
 
 def _may_start(folds: Sequence[_Fold]) -> list[_Fold]:
@@ -183,6 +206,7 @@ class _Fold:
     def _outcome(self, result: FoldResult | FoldFailure) -> FoldOutcome:
         if isinstance(result, FoldFailure):
             return self._failed(result.message, result.hint)
+        self.place.bring(self.task.fold)
         checkpoint = Checkpoints(self.folder).latest()
         folder = self.place.result(self.task.fold)
         if checkpoint is None:

@@ -14,6 +14,7 @@ from loop.ports import UnitsOfWork
 from store.audit_log import AuditLog
 from store.tracking import Tracking
 from train.run_record import CV_ID_TAG, FAILURE_TAG, RunRecord, reopen_record
+from train.session_objects import SessionObjects
 from train.session_state import (
     SEARCH,
     SessionState,
@@ -33,30 +34,47 @@ _RUNNING = "RUNNING"
 
 
 def close_lost_sessions(
-    storage: Path, tracking: Tracking, units: UnitsOfWork, log: AuditLog
+    storage: Path,
+    tracking: Tracking,
+    units: UnitsOfWork,
+    log: AuditLog,
+    objects: SessionObjects | None = None,
 ) -> None:
-    """Put all of them on record as failed; the oldest ones are forgotten. Live ones stay."""
+    """Put all of them on record as failed; the oldest ones are forgotten. Live ones stay.
+
+    ``objects`` are those of all machines, which were brought here before.
+    """
     for folder, state in sessions(storage):
         if state.status is SessionStatus.RUNNING and not is_alive(state, folder):
             with suppress(Conflict), locked(folder):  # or another process does it just now
-                _close(folder, tracking, units, log)
-    _forget(storage)
+                _close(folder, tracking, units, log, objects)
+    _forget(storage, objects)
 
 
-def _close(folder: Path, tracking: Tracking, units: UnitsOfWork, log: AuditLog) -> None:
+def _close(
+    folder: Path,
+    tracking: Tracking,
+    units: UnitsOfWork,
+    log: AuditLog,
+    objects: SessionObjects | None,
+) -> None:
     state = SessionState.read(folder)
     if state is None or state.status is not SessionStatus.RUNNING or is_alive(state, folder):
         return
     end_orphans(state)
     if not state.record:
         _close_unrecorded(state, tracking)
-        remove(folder)
+        _remove(folder, objects)
         return
+    if objects is not None and not objects.first(state, "lost"):
+        return  # another machine puts it on record
     record = reopen_record(tracking, units, log, state.record)
     failure = f"{LOST} {resume_hint(state)}".strip()
     _close_folds(record, failure)
     record.end({}, failure=failure)
     ended(state, SessionStatus.LOST, LOST).write(folder)
+    if objects is not None:
+        objects.push(folder)
 
 
 def resume_hint(state: SessionState) -> str:
@@ -80,7 +98,13 @@ def _close_unrecorded(state: SessionState, tracking: Tracking) -> None:
             tracking.end_run(run.run_id, ok=False)
 
 
-def _forget(storage: Path) -> None:
+def _remove(folder: Path, objects: SessionObjects | None) -> None:
+    if objects is not None:
+        objects.remove(folder.name)
+    remove(folder)
+
+
+def _forget(storage: Path, objects: SessionObjects | None) -> None:
     kept = 0
     for folder, state in sessions(storage):
         below = state.parent is not None and (storage / state.parent).is_dir()
@@ -89,11 +113,11 @@ def _forget(storage: Path) -> None:
         kept += 1
         if kept > _MOST_KEPT:
             with suppress(Conflict), locked(folder):
-                _forget_below(storage, state.run_id)
-                remove(folder)
+                _forget_below(storage, state.run_id, objects)
+                _remove(folder, objects)
 
 
-def _forget_below(storage: Path, run_id: str) -> None:
+def _forget_below(storage: Path, run_id: str, objects: SessionObjects | None) -> None:
     for folder, state in sessions(storage):
         if state.parent == run_id and state.status is not SessionStatus.RUNNING:
-            remove(folder)
+            _remove(folder, objects)

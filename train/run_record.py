@@ -187,7 +187,9 @@ def open_record(
     params: Mapping[str, Any],
     parent: str | None = None,
 ) -> RunRecord:
-    """Open the MLflow run of a training, below ``parent``. ``kind`` is its tag ``loop.kind``."""
+    """Open the MLflow run of a training, below ``parent``. ``kind`` is its tag ``loop.kind``.
+    Raises `Misconfigured` where the proofs that it gets at its end could not be made."""
+    log.reader()
     tracking.prepare()
     run_id = tracking.start_run(
         EXPERIMENT,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from store.snapshot_objects import put_snapshot
 from train.data_inputs import log_fold_inputs, log_snapshot_input
 from train.fold_checkpoints import Checkpoints, copy_files
 from train.fold_job import FoldOutcome, FoldTask, read_state, run_fold
@@ -17,7 +18,6 @@ from train.fold_worker import FoldJob
 from train.ray_connection import connected
 from train.session_opening import OpenSession
 from train.session_record import logged_params
-from train.session_state import show_life
 from train.shared_images import share_images
 from train.stage import out as console
 from train.training import TrainSpec
@@ -49,7 +49,7 @@ class SessionFolds:
         self._session = session
         self._watch = watch
         self._job = job
-        self._place = Place(session.folder, plan.out)
+        self._place = Place(session.folder, plan.out, session.far)
         self._open: dict[int, FoldTask] = {}
         self._logs: dict[int, FoldLog] = {}
         self._shown_life = 0.0
@@ -78,6 +78,7 @@ class SessionFolds:
         runs = self._fold_runs()
         for split in self._plan.splits:
             folder = self._place.fold(split.fold)
+            self._place.bring(split.fold)
             checkpoints = Checkpoints(folder)
             newest = checkpoints.newest()
             result = read_state(newest).fold_result() if newest else None
@@ -106,6 +107,8 @@ class SessionFolds:
         ):
             rows = {row for task in tasks for row in (*task.train_rows, *task.val_rows)}
             snapshot = self._context.snapshot
+            if session.far is not None:
+                put_snapshot(session.far.objects, snapshot)
             images = share_images(snapshot, rows, params.IMG_SIZE, note=console.print)
             return run_folds(
                 tasks,
@@ -162,6 +165,8 @@ class SessionFolds:
             # After what may refuse the parameters: no run is opened that nobody closes.
             run_id=self._run_of(split, known_run),
             config_dir=self._context.settings.home / "ultralytics",
+            far=self._session.far,
+            base_key=self._session.base_key,
         )
 
     def _follow(self, table: FoldTable) -> None:
@@ -171,7 +176,7 @@ class SessionFolds:
             table.resumed(self._open[fold].run_id, self._logs[fold].resumed)
         table.update()
         if time.monotonic() - self._shown_life > _SHOW_LIFE_EVERY_S:
-            show_life(self._session.folder)
+            self._session.show_life()
             self._shown_life = time.monotonic()
         if self._watch and (news or self._some_ended):
             self._some_ended = False

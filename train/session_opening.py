@@ -13,10 +13,12 @@ from loop.events import new_id, now
 from store.audit_log import open_audit_log
 from store.processes import ProcessRecord
 from train.base_model import Base, BaseKind, resolve_base
+from train.far_training import FarMirror, FarTraining
 from train.fold_checkpoints import Checkpoints
 from train.fold_job import read_state
 from train.lost_sessions import close_lost_sessions
 from train.run_record import RunRecord, reopen_record
+from train.session_objects import SessionObjects, session_objects
 from train.session_record import fingerprint_of, open_session_record
 from train.session_state import (
     SessionState,
@@ -26,6 +28,7 @@ from train.session_state import (
     locked,
     remove,
     sessions,
+    show_life,
     storage_of,
 )
 
@@ -35,17 +38,31 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class OpenSession:
-    """``folder`` is its own, ``resumed`` whether it is not new. ``state`` is what was written."""
+    """``folder`` is its own, ``resumed`` whether it is not new. ``state`` is what was written.
+
+    ``far`` is there if its workers may be on machines that share no disk with this one; then
+    ``base_key`` is that of the weights, empty if every machine has them.
+    """
 
     folder: Path
     state: SessionState
     record: RunRecord
     base: Base
     resumed: bool
+    objects: SessionObjects | None = None
+    far: FarTraining | None = None
+    base_key: str = ""
 
     def note(self, **changes: Any) -> None:
         self.state = replace(self.state, **changes)
         self.state.write(self.folder)
+        if self.objects is not None:
+            self.objects.push(self.folder)
+
+    def show_life(self) -> None:
+        show_life(self.folder)
+        if self.objects is not None:
+            self.objects.show_life(self.folder)
 
     def close(self, failure: str, *, can_be_resumed: bool) -> bool:
         """It stays as far as there is something to take up; whether it does."""
@@ -54,9 +71,14 @@ class OpenSession:
             return True
         for folder, state in sessions(self.folder.parent):
             if state.parent == self.state.run_id:
-                remove(folder)
-        remove(self.folder)
+                self._remove(folder)
+        self._remove(self.folder)
         return False
+
+    def _remove(self, folder: Path) -> None:
+        if self.objects is not None:
+            self.objects.remove(folder.name)
+        remove(folder)
 
 
 @contextmanager
@@ -71,17 +93,32 @@ def opened(
     """
     context.tracking.prepare()
     storage = storage_of(context.settings.home)
-    close_lost_sessions(storage, context.tracking, context.units, open_audit_log(context.settings))
+    objects = session_objects(context.settings, storage)
+    if objects is not None:
+        objects.pull()
+    log = open_audit_log(context.settings)
+    close_lost_sessions(storage, context.tracking, context.units, log, objects)
     fingerprint = fingerprint_of(plan, context)
     folder = find_session(storage, resume)[0] if resume else None
     if folder is None and parent is not None:
         folder = _lost_below(storage, parent, plan.kind, fingerprint)
     if folder is None:
         with _new(plan, context, parent, fingerprint) as session:
-            yield session
+            yield _shared(session, objects, context)
     else:
         with locked(folder):
-            yield _take_up(folder, context, fingerprint)
+            session = _take_up(folder, context, fingerprint, objects)
+            yield _shared(session, objects, context)
+
+
+def _shared(session: OpenSession, objects: SessionObjects | None, context: Context) -> OpenSession:
+    """With what its workers need put where they find it."""
+    if objects is None:
+        return session
+    far = FarTraining(objects.objects, session.state.run_id, context.snapshot.sha256)
+    key = far.put_base(session.base.path)
+    objects.push(session.folder)
+    return replace(session, objects=objects, far=far, base_key=key)
 
 
 @contextmanager
@@ -125,7 +162,12 @@ def _new(
         yield OpenSession(folder, state, record, base, resumed=False)
 
 
-def _take_up(folder: Path, context: Context, fingerprint: Mapping[str, str]) -> OpenSession:
+def _take_up(
+    folder: Path,
+    context: Context,
+    fingerprint: Mapping[str, str],
+    objects: SessionObjects | None,
+) -> OpenSession:
     state = SessionState.read(folder)
     if state is None or not state.record:
         raise NotFound(f"{folder} holds no session.")
@@ -137,7 +179,14 @@ def _take_up(folder: Path, context: Context, fingerprint: Mapping[str, str]) -> 
             f"Run {state.run_id[:8]} cannot be resumed: {'; '.join(changes)}.",
             hint="Put it back as it was, or start a new training.",
         )
-    base = _same_base(state)
+    base = _same_base(state, folder, objects)
+    if objects is not None and not objects.first(state, "taken"):
+        raise Conflict(
+            f"Run {state.run_id[:8]} was taken up on another machine just now.",
+            hint="secondlook train run --list-resumable shows what can be taken up.",
+        )
+    if objects is not None:
+        _bring_folds(folder, context, objects)
     log = open_audit_log(context.settings)
     record = reopen_record(context.tracking, context.units, log, state.record)
     record.resume(state.failure, {"epochs": _epochs(folder)})
@@ -153,9 +202,18 @@ def _take_up(folder: Path, context: Context, fingerprint: Mapping[str, str]) -> 
     return OpenSession(folder, taken, record, base, resumed=True)
 
 
-def _same_base(state: SessionState) -> Base:
+def _bring_folds(folder: Path, context: Context, objects: SessionObjects) -> None:
+    """What the folds of a session have come to, from the bucket."""
+    far = FarTraining(objects.objects, folder.name, context.snapshot.sha256)
+    for fold in far.folds():
+        FarMirror(far.fold(fold), folder / f"fold-{fold}").complete()
+
+
+def _same_base(state: SessionState, folder: Path, objects: SessionObjects | None) -> Base:
     """The base that the session began with: ``champion`` may mean another model by now."""
     path, kind = Path(state.base["path"]), BaseKind(state.base["kind"])
+    if objects is not None and not path.is_file():
+        path = objects.bring_base(state.run_id, path.name, folder) or path
     # Ultralytics' architectures have no file of that name.
     if kind is not BaseKind.ARCHITECTURE and not path.is_file():
         raise Conflict(

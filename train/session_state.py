@@ -27,7 +27,7 @@ SEARCH = "search"
 MARK = "SECONDLOOK_TRAINING_SESSION"
 LAST = "last"
 _DIGEST_LENGTH = 64
-_FILE, _LOCK, _ALIVE = "session.json", "lock", "alive"
+SESSION_FILE, _LOCK, ALIVE = "session.json", "lock", "alive"
 # A session of another machine is believed to live for so long after its last sign of life.
 _SILENCE_S = 120.0
 
@@ -68,7 +68,7 @@ class SessionState:
     def read(cls, folder: Path) -> Self | None:
         """None where there is none, or none of ours."""
         try:
-            raw = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+            raw = json.loads((folder / SESSION_FILE).read_text(encoding="utf-8"))
             raw["driver"] = ProcessRecord.from_dict(raw["driver"])
             raw["ray"] = tuple(map(ProcessRecord.from_dict, raw["ray"]))
             raw["status"] = SessionStatus(raw["status"])
@@ -78,12 +78,12 @@ class SessionState:
 
     def write(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f".{_FILE}.{os.getpid()}"
+        partial = folder / f".{SESSION_FILE}.{os.getpid()}"
         with partial.open("w", encoding="utf-8") as file:
             json.dump(asdict(self), file, indent=1)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(folder / _FILE)
+        partial.replace(folder / SESSION_FILE)
         show_life(folder)
 
     def changed(self, fingerprint: Mapping[str, str]) -> list[str]:
@@ -102,7 +102,7 @@ def _shown(value: str) -> str:
 
 def show_life(folder: Path) -> None:
     """To be called every few seconds, for machines that cannot see this one's processes."""
-    (folder / _ALIVE).touch()
+    (folder / ALIVE).touch()
 
 
 def is_alive(state: SessionState, folder: Path) -> bool:
@@ -112,7 +112,7 @@ def is_alive(state: SessionState, folder: Path) -> bool:
     if state.driver.is_here:
         return state.driver.find() is not None
     try:
-        return time.time() - (folder / _ALIVE).stat().st_mtime < _SILENCE_S
+        return time.time() - (folder / ALIVE).stat().st_mtime < _SILENCE_S
     except OSError:
         return False
 
@@ -142,7 +142,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 def sessions(storage: Path) -> list[tuple[Path, SessionState]]:
     """All of them with their folders, the newest first."""
-    folders = [path.parent for path in storage.glob(f"*/{_FILE}")]
+    folders = [path.parent for path in storage.glob(f"*/{SESSION_FILE}")]
     found = [(folder, SessionState.read(folder)) for folder in folders]
     read = [(folder, state) for folder, state in found if state is not None]
     return sorted(read, key=lambda pair: pair[1].started_at, reverse=True)

@@ -20,6 +20,7 @@ from ui.routes import imports, uploads
 from ui.routes.audit import AuditRoutes
 from ui.routes.desk import DeskRoutes
 from ui.routes.images import ImageRoutes
+from ui.routes.metrics import MetricsRoute
 from ui.static_files import static_files, static_path
 
 # Fonts that are on the machine: Gradio's own themes fetch theirs from the internet.
@@ -45,6 +46,7 @@ class Outside:
 
     imports: BulkImports
     client: httpx.AsyncClient
+    metrics: MetricsRoute
 
 
 def build_app(settings: Settings, parts: Parts, outside: Outside) -> FastAPI:
@@ -53,6 +55,7 @@ def build_app(settings: Settings, parts: Parts, outside: Outside) -> FastAPI:
     install_error_handlers(app)
     add_entrance(app, settings, parts.people)
     app.get(HEALTH)(_healthz)
+    app.include_router(outside.metrics.router())
     _add_routes(app, settings, parts, outside)
     static = static_path()
     app.mount(static, static_files())

@@ -42,11 +42,11 @@ class Auditing:
         return self.tracing.log
 
     def key(self) -> VerifierKey:
-        return self.log.key.signer().key
+        return self.log.public_key()
 
     def state(self) -> dict[str, Any]:
         """The newest checkpoint, the key, and what the witnesses have signed of it."""
-        head, note = self.log.head(), self.log.files.checkpoint()
+        head, note = self.log.head(), self.log.reader().checkpoint()
         return {
             "size": head.size,
             "root": head.root,

@@ -6,7 +6,7 @@ from fastapi import FastAPI
 
 from loop.errors import Misconfigured
 from store.settings import Settings
-from ui.gate import HEALTH, OIDC_CALLBACK, OIDC_START, SIGN_IN, WELCOME, Gate
+from ui.gate import HEALTH, METRICS, OIDC_CALLBACK, OIDC_START, SIGN_IN, WELCOME, Gate
 from ui.oidc import ProviderSignIn
 from ui.sessions import People
 from ui.sign_in import sign_in_routes
@@ -32,7 +32,7 @@ def add_entrance(app: FastAPI, settings: Settings, people: People) -> None:
         passwords=settings.password_sign_in,
         provider=settings.oidc_name if settings.oidc_issuer else "",
     )
-    open_paths = {SIGN_IN, WELCOME, HEALTH, stylesheet}
+    open_paths = {SIGN_IN, WELCOME, HEALTH, METRICS, stylesheet}
     app.include_router(sign_in_routes(people, pages, passwords=settings.password_sign_in))
     if settings.oidc_issuer:
         app.router.routes.extend(ProviderSignIn(settings, people, pages).routes)

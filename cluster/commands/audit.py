@@ -102,7 +102,7 @@ def show(context: typer.Context, event: EventArgument, json: JsonOption = False)
 @group.command()
 def key(context: typer.Context, json: JsonOption = False) -> None:
     """The log's public key: give it to auditors and witnesses, over another way than the log."""
-    found = open_audit_log(settings_to_read(context)).key.signer().key
+    found = open_audit_log(settings_to_read(context)).public_key()
     if json:
         print_json({"key": str(found)})
     else:

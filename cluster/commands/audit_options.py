@@ -11,7 +11,8 @@ import typer
 
 from loop.errors import InvalidInput, NotFound
 from loop.signed_notes import KeyType, VerifierKey
-from store.log_key import open_log_key
+from store.log_key import elsewhere_key_path, open_log_key
+from store.log_role import LogRole
 from store.settings import Settings
 
 KeyOption = Annotated[
@@ -47,7 +48,13 @@ def log_key(settings: Settings, text: str | None) -> VerifierKey:
     """The one that was given, or else the home's. Raises `InvalidInput`, `NotFound`."""
     if text is not None:
         return _parsed(text, KeyType.LOG)
-    key = open_log_key(settings).public()
+    if settings.audit_key:
+        return VerifierKey.parse(settings.audit_key)
+    pinned = elsewhere_key_path(settings.home)
+    elsewhere = settings.audit_log is LogRole.ELSEWHERE
+    key = None if elsewhere else open_log_key(settings).public()
+    if key is None and pinned.exists():
+        return _parsed(str(pinned), KeyType.LOG)
     if key is None:
         raise NotFound(
             f"There is no key of an audit log in {settings.home}.",

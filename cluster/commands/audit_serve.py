@@ -9,7 +9,6 @@ import typer
 
 from cluster.console import out, print_json
 from cluster.context import JsonOption, settings_to_read
-from loop.errors import NotFound
 from store.audit_log import open_audit_log
 
 
@@ -30,16 +29,15 @@ def serve(
     they are. Any web server that serves the folder log/ of the home does the same.
     """
     log = open_audit_log(settings_to_read(context))
-    log.integrate()
-    if log.files.checkpoint() is None:
-        raise NotFound("The audit log is empty: there is nothing to serve yet.")
+    log.checkpoint()
+    files = log.reader()
     import uvicorn  # no other command waits for a web server
 
     from cluster.log_server import build_log_app
     from cluster.witness import listen
 
     listener, url = listen(host, port)
-    key = str(log.key.signer().key)
+    key = str(log.public_key())
     if json:
         print_json({"url": url, "key": key})
         sys.stdout.flush()  # whoever reads this waits for it, and the process stays
@@ -47,6 +45,6 @@ def serve(
         out.print(f"The log at {url}/checkpoint, with the key", highlight=False)
         out.print(key, highlight=False, markup=False)
     config = uvicorn.Config(
-        build_log_app(log.files.folder), lifespan="off", log_level="warning", server_header=False
+        build_log_app(files), lifespan="off", log_level="warning", server_header=False
     )
     uvicorn.Server(config).run(sockets=[listener])

@@ -33,7 +33,7 @@ from store import tables
 from store.repositories.base import Repository
 
 # Stands for the case itself, whatever its classes.
-_ANY_CLASS = -1
+ANY_CLASS = -1
 
 _places = tables.case_places
 _counts = tables.case_counts
@@ -93,7 +93,7 @@ class CasePlaces(Repository):
 
     def counts(self) -> dict[CaseState, int]:
         total = func.sum(_counts.c.cases).label("cases")
-        query = select(_counts.c.state, total).where(_counts.c.class_id == _ANY_CLASS)
+        query = select(_counts.c.state, total).where(_counts.c.class_id == ANY_CLASS)
         rows = self._all(query.group_by(_counts.c.state))
         return {CaseState(row["state"]): int(row["cases"]) for row in rows if row["cases"]}
 
@@ -123,7 +123,7 @@ def _rows(case: Case, number: int) -> list[dict[str, Any]]:
         "disagreed": place_key(case, Order.DISAGREED),
         "random": place_key(case, Order.RANDOM),
     }
-    return [{**shared, "class_id": each} for each in (_ANY_CLASS, *sorted(set(case.classes)))]
+    return [{**shared, "class_id": each} for each in (ANY_CLASS, *sorted(set(case.classes)))]
 
 
 def _kind(place: Mapping[str, Any] | RowMapping) -> tuple[Any, ...]:
@@ -186,7 +186,7 @@ class SqlQueue(Repository):
 
 
 def _filtered(columns: Any, state: CaseState, filters: Filters) -> list[ColumnElement[bool]]:
-    class_id = _ANY_CLASS if filters.class_id is None else filters.class_id
+    class_id = ANY_CLASS if filters.class_id is None else filters.class_id
     conditions = [columns.class_id == class_id, columns.state == state.value]
     if filters.model is not None:
         conditions.append(columns.model == filters.model)

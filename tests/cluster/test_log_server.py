@@ -11,13 +11,14 @@ from loop.checkpoints import Checkpoint
 from loop.merkle import leaf_hash, root_hash
 from loop.signed_notes import Note
 from loop.tiles import Bundle, Tile, bundles_of, nodes_in, unpack
+from store.log_files import LogFiles
 from tests.store.logs import sqlite_log
 
 
 @pytest.mark.parametrize("size", [1, 300, 600])
 def test_a_client_of_such_logs_reads_and_checks_it_over_http(tmp_path: Path, size: int) -> None:
     log = sqlite_log(tmp_path, size)
-    client = TestClient(build_log_app(log.files.folder))
+    client = TestClient(build_log_app(log.files))
 
     def get(path: str) -> bytes:
         answer = client.get(f"/{path}")
@@ -44,7 +45,7 @@ def test_timestamps_are_served(tmp_path: Path) -> None:
     log = sqlite_log(tmp_path, 3)
     note = log.checkpoint()
     log.files.keep_timestamp(note, b"a stamp")
-    client = TestClient(build_log_app(log.files.folder))
+    client = TestClient(build_log_app(log.files))
     stamp = client.get("/timestamps/3.tsr")
     assert (stamp.content, stamp.headers["content-type"]) == (
         b"a stamp",
@@ -64,7 +65,7 @@ def test_nothing_else_is_served(tmp_path: Path) -> None:
     log.files.keep_timestamp(log.checkpoint(), b"a stamp")
     (folder / "timestamps/.3.tsr").write_text("a draft")
     (folder / "timestamps/3.key").write_text("no stamp")
-    client = TestClient(build_log_app(folder))
+    client = TestClient(build_log_app(LogFiles(folder)))
     for path in (
         *("timestamps", "timestamps/", "timestamps/.3.tsr", "timestamps/3.key"),
         *("timestamps/4.tsr", "timestamps/03.tsr", "timestamps/../checkpoint/3.tsr"),

@@ -120,9 +120,9 @@ def test_a_job_trains_with_options_that_there_are() -> None:
 
 def test_the_commands_of_the_documentation_are_there() -> None:
     text = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
-    lines = re.findall(r"(?m)^    kubectl .* -- (secondlook .*?)(?: +#.*)?$", text)
+    lines = re.findall(r"(?m)^    kubectl .* -- (secondlook .*?)(?: +[#>].*)?$", text)
     names = {parsed(shlex.split(line))[0] for line in lines}
-    assert {"users add", "users token create", "audit key", "models promote"} <= names
+    assert {"users add", "users token create", "audit key", "keys env", "models promote"} <= names
 
 
 def test_the_files_that_the_documentation_names_are_there() -> None:

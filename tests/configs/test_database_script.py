@@ -11,7 +11,8 @@ from sqlalchemy import make_url, text
 
 from store.database import open_engine
 from tests.configs.manifests import KUBERAY
-from tests.store.conftest import POSTGRES, postgres  # noqa: F401
+from tests.postgres import PROGRAMS
+from tests.store.conftest import postgres  # noqa: F401
 
 # What a password may be made of, and what a script may trip over.
 PASSWORD = """it's "a" $PASSWORD; \\ `date`"""
@@ -23,7 +24,7 @@ def test_mlflow_gets_a_database_and_an_owner_that_signs_in_with_the_password(
 ) -> None:
     url = postgres("template0")
     environment = {
-        "PATH": f"{POSTGRES}:{os.environ['PATH']}",
+        "PATH": f"{PROGRAMS}:{os.environ['PATH']}",
         "PGHOST": str(make_url(url).query["host"]),
         "POSTGRES_USER": "postgres",
         "MLFLOW_DB_PASSWORD": PASSWORD,

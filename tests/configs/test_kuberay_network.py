@@ -63,6 +63,29 @@ def test_the_witness_reaches_nobody(overlay: list[Manifest]) -> None:
     assert reaching == []
 
 
+@pytest.mark.parametrize(
+    ("target", "port"), [("app", 7860), ("serving", 8000), ("serving", 8080), ("training", 8080)]
+)
+def test_prometheus_reaches_what_it_scrapes_and_nothing_else(
+    overlay: list[Manifest], target: str, port: int
+) -> None:
+    reached = {
+        (policy["metadata"]["name"], each["port"])
+        for policy, rule in rules(overlay, "ingress")
+        if matches(policy["spec"]["podSelector"], {"app.kubernetes.io/name": target})
+        and any(_is_monitoring(peer) for peer in rule.get("from", []))
+        for each in rule["ports"]
+    }
+    assert port in {each for _, each in reached}
+    assert {each for _, each in reached} <= {7860, 8000, 8080}
+
+
+def _is_monitoring(peer: Manifest) -> bool:
+    labels = {"kubernetes.io/metadata.name": "monitoring"}
+    selector: Manifest | None = peer.get("namespaceSelector")
+    return selector is not None and matches(selector, labels)
+
+
 def may_reach(manifests: list[Manifest], source: str, target: str, port: int) -> bool:
     """Whether the policies let pods named ``source`` ask those named ``target``, both ways."""
 

@@ -69,14 +69,34 @@ def test_only_the_app_has_the_log_and_only_the_witness_its_state(overlay: list[M
 
 
 def test_a_folder_that_others_see_as_the_log_is_in_no_other_pod(overlay: list[Manifest]) -> None:
-    # With an empty `log` in its home, a process takes the log for damaged and stops everything.
+    # Nor a folder of keys: that of the app has the log's, which signs.
     for name, pod in all_pods(overlay):
         if name.startswith("Deployment/app"):
             continue
         for container in pod["spec"]["containers"]:
             for mount in container["volumeMounts"]:
                 whole = mount["name"] == "home" and "subPath" not in mount
-                assert not whole and mount.get("subPath") != "log", name
+                assert not whole and mount.get("subPath") not in ("log", "keys"), name
+
+
+def test_the_app_alone_has_the_audit_log(overlay: list[Manifest]) -> None:
+    settings = of(overlay, "ConfigMap", "settings")["data"]
+    roles: dict[str, set[str]] = {}
+    for name, pod in all_pods(overlay):
+        for container in pod["spec"]["containers"]:
+            if {"configMapRef": {"name": "settings"}} in container.get("envFrom", []):
+                own = {each["name"]: each.get("value") for each in container.get("env", [])}
+                found = (settings | own)["SECONDLOOK_AUDIT_LOG"]
+                roles.setdefault(found, set()).add(name.split("/")[1])
+    assert roles == {"here": {"app"}, "elsewhere": {"training", "serving"}}
+
+
+def test_who_only_serves_gets_no_key_that_signs(overlay: list[Manifest]) -> None:
+    for name, pod in all_pods(overlay):
+        if "/serving" in name:
+            for container in pod["spec"]["containers"]:
+                secrets = [each["secretRef"]["name"] for each in container["envFrom"][1:]]
+                assert secrets == ["database", "keys-serving", "object-store"], name
 
 
 def check_container(container: Manifest, name: str) -> None:

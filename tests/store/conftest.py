@@ -2,72 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
-import os
-import pwd
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from store.database import migrate, open_engine
+from tests.postgres import postgres_server
 
-POSTGRES = Path("/usr/lib/postgresql/15/bin")
 BOTH = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
-_numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Callable[[str], str]]:
     """Makes an empty database, or a copy of the one that is named, and returns its URL."""
-    if not (POSTGRES / "initdb").exists():
-        pytest.skip(f"PostgreSQL's server binaries are not in {POSTGRES}")
-    # Not below pytest's own folder, which the server's user may not enter; and short, since a
-    # socket's path has 107 bytes at most.
-    folder = Path(tempfile.mkdtemp(prefix="second-look-pg-"))
-    as_user: dict[str, str | int] = {}
-    if os.geteuid() == 0:  # the server refuses to run as root
-        try:
-            user = pwd.getpwnam("postgres")
-        except KeyError:
-            pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
-        os.chown(folder, user.pw_uid, user.pw_gid)
-        as_user = {"user": user.pw_uid, "group": user.pw_gid}
-    data = folder / "data"
-
-    def run(*command: str) -> None:
-        program = str(POSTGRES / command[0])
-        subprocess.run(
-            [program, *command[1:]],
-            check=True,
-            cwd=folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            extra_groups=[] if as_user else None,
-            **as_user,  # type: ignore[call-overload]
-        )
-
-    options = f"-k {folder} -c listen_addresses='' -c fsync=off -c full_page_writes=off"
-    run("initdb", "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C")
-    run("pg_ctl", "-D", str(data), "-o", options, "-l", str(folder / "log"), "-w", "start")
-    admin = open_engine(f"postgresql://postgres@/postgres?host={folder}")
-
-    def make(template: str) -> str:
-        name = f"test_{next(_numbers)}"
-        with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
-        return f"postgresql://postgres@/{name}?host={folder}"
-
-    try:
+    with postgres_server() as make:
         yield make
-    finally:
-        admin.dispose()
-        run("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
-        shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from loop.events import Actor, Event, Role
 from loop.merkle import EMPTY_ROOT
 from store import audit_log, log_files, tables
 from store.audit_log import AuditLog, open_audit_log
-from store.audit_rows import Head
+from store.audit_rows import Head, Waiting
 from store.database import open_engine, reading, writing
 from store.log_files import LogFiles
 from store.log_key import LogKey
@@ -51,6 +51,22 @@ def five(engine: Engine, log: AuditLog) -> AuditLog:
     put(engine, *range(5))
     log.integrate()
     return log
+
+
+def test_who_adds_to_the_log_comes_to_an_end_however_fast_events_come(log: AuditLog) -> None:
+    waiting, numbers = log.rows.waiting, iter(range(1, 100))
+
+    def one_more(limit: int) -> list[Waiting]:
+        found = waiting(limit)
+        put(log.rows.engine, next(numbers))
+        return found
+
+    put(log.rows.engine, 0)
+    log.rows.waiting = one_more  # type: ignore[method-assign]
+    assert log.integrate() <= 2
+    log.rows.waiting = waiting  # type: ignore[method-assign]
+    log.integrate()
+    assert numbers_in(log) == list(range(next(numbers)))
 
 
 def test_an_empty_log_verifies(log: AuditLog) -> None:

@@ -94,6 +94,23 @@ def test_a_witness_that_is_down_holds_nothing_up_and_signs_later(
     assert log.verify(witnesses=[witness_key(log)]).size == 4
 
 
+def test_how_much_each_witness_has_cosigned_is_known_without_asking(
+    log: AuditLog, way: Switch
+) -> None:
+    def sizes() -> dict[str, int]:
+        note = log.files.checkpoint()
+        assert note is not None
+        return log.witnesses.sizes(note)
+
+    assert sizes() == {"w.example/1": 0}
+    log.cosign()
+    assert sizes() == {"w.example/1": 3}
+    way.up = False
+    put(log.rows.engine, 3)
+    assert Sequencer(log).once()
+    assert sizes() == {"w.example/1": 3}
+
+
 def test_a_log_that_is_cosigned_anew_while_it_is_verified_was_not_set_back(
     log: AuditLog, way: Switch, monkeypatch: pytest.MonkeyPatch
 ) -> None:

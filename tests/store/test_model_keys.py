@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from loop.errors import Misconfigured, NotFound
-from store.model_keys import ModelKeys, read_verify_key
+from store.model_keys import ModelKeys, open_model_keys, read_verify_key
 from store.settings import load_settings
 
 DATA = b"what is signed"
@@ -145,3 +145,31 @@ def test_settings_name_keys_and_hand_them_to_child_processes(
     assert load_settings(tmp_path / "home").model_verify_keys == ()
     monkeypatch.setenv("SECONDLOOK_MODEL_SIGNING_KEY", "")
     assert not [name for name in load_settings(tmp_path).environment() if "KEY" in name]
+
+
+def test_keys_may_stand_in_the_environment_in_one_line_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = ModelKeys(tmp_path / "first").signing_key()
+    private, public = (pem.decode().replace("\n", "\\n") for pem in (made.pem(), made.public.pem))
+    monkeypatch.setenv("SECONDLOOK_MODEL_SIGNING_KEY", private)
+    monkeypatch.setenv("SECONDLOOK_MODEL_VERIFY_KEYS", f"{public}:{public}")
+    settings = load_settings(tmp_path / "home")
+    keys = open_model_keys(settings)
+    assert keys.signing_key().public.fingerprint == made.public.fingerprint
+    assert list(keys.trusted()) == [keys.own_fingerprint()] == [made.public.fingerprint]
+    assert not (tmp_path / "home").exists()
+    # A child on another machine gets what is public, and the rest from that machine.
+    passed_on = settings.environment()
+    assert "SECONDLOOK_MODEL_SIGNING_KEY" not in passed_on
+    monkeypatch.setenv("SECONDLOOK_MODEL_VERIFY_KEYS", passed_on["SECONDLOOK_MODEL_VERIFY_KEYS"])
+    assert list(open_model_keys(load_settings(tmp_path)).trusted()) == [made.public.fingerprint]
+
+
+def test_what_is_no_key_in_the_environment_is_refused_without_repeating_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECONDLOOK_MODEL_SIGNING_KEY", "-----BEGIN nonsense")
+    with pytest.raises(Misconfigured) as caught:
+        open_model_keys(load_settings(tmp_path)).signing_key()
+    assert "nonsense" not in caught.value.message

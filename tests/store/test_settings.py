@@ -8,6 +8,7 @@ import pytest
 from loop.errors import Misconfigured
 from loop.events import Role
 from loop.witnessing import WitnessAddress
+from store.log_role import LogRole
 from store.settings import Settings, load_settings
 from tests.loop.test_witnessing import LOG, STRANGER, WITNESS
 
@@ -151,4 +152,33 @@ def test_what_is_no_list_of_witnesses_is_told(
 ) -> None:
     monkeypatch.setenv("SECONDLOOK_AUDIT_WITNESSES", text)
     with pytest.raises(Misconfigured, match="SECONDLOOK_AUDIT_WITNESSES"):
+        load_settings(tmp_path)
+
+
+def test_that_the_log_is_elsewhere_is_handed_on_and_that_it_is_here_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_settings(tmp_path).audit_log is LogRole.AUTO
+    for role, passed_on in (("auto", None), ("here", None), ("elsewhere", "elsewhere")):
+        monkeypatch.setenv("SECONDLOOK_AUDIT_LOG", role)
+        assert load_settings(tmp_path).environment().get("SECONDLOOK_AUDIT_LOG") == passed_on
+    monkeypatch.setenv("SECONDLOOK_AUDIT_LOG", "there")
+    with pytest.raises(Misconfigured, match="SECONDLOOK_AUDIT_LOG"):
+        load_settings(tmp_path)
+
+
+def test_no_secret_is_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECONDLOOK_SUBJECT_KEY", "ab" * 32)
+    monkeypatch.setenv("SECONDLOOK_API_KEY", "ab" * 32)
+    monkeypatch.setenv("SECONDLOOK_SESSION_KEY", "ab" * 32)
+    monkeypatch.setenv("SECONDLOOK_MODEL_SIGNING_KEY", "-----BEGIN abababab")
+    assert "abab" not in str(load_settings(tmp_path).environment())
+
+
+@pytest.mark.parametrize("key", ["a/log", WITNESS.key])
+def test_the_log_s_public_key_is_one_of_a_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: object
+) -> None:
+    monkeypatch.setenv("SECONDLOOK_AUDIT_KEY", str(key))
+    with pytest.raises(Misconfigured, match="SECONDLOOK_AUDIT_KEY"):
         load_settings(tmp_path)

@@ -41,6 +41,8 @@ def test_what_changed_is_named_and_follows_what_was_before(tmp_path: Path) -> No
     [
         {"session_key": SecretStr("hunter2hunter2")},
         {"api_key": SecretStr("hunter2hunter2")},
+        {"subject_key": SecretStr(6 * "hunter2" + "A=")},
+        {"model_signing_key": "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----"},
         {"database_url": "postgresql://me:hunter2hunter2@db/loop"},
         {"storage_url": "s3://me:hunter2hunter2@bucket"},
     ],

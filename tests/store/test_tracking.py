@@ -10,6 +10,7 @@ import pytest
 from loop.errors import BrokenRecord, Misconfigured, NotFound, Unavailable
 from store.settings import Settings
 from store.tracking import EXPERIMENT, MetricPoint, Tracking, open_tracking
+from tests.s3 import S3Server, open_bucket
 
 pytestmark = pytest.mark.slow  # MLflow takes seconds to import and to make its database
 
@@ -256,3 +257,19 @@ def test_a_lock_that_is_never_freed_ends_in_unavailable(
 
     with pytest.raises(Unavailable, match="busy"):
         tracking.call(action)
+
+
+def test_artifacts_go_into_the_bucket_of_the_settings(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = s3.bucket()
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", "")
+    monkeypatch.delenv("MLFLOW_S3_ENDPOINT_URL")
+    tracking = open_tracking(Settings(home=tmp_path, storage_url=url))
+    tracking.prepare()
+    run_id = tracking.start_run(EXPERIMENT, "run", tags={}, params={})
+    tracking.log_text(run_id, "text", "folder/file.txt")
+    assert tracking.read_text(run_id, "folder/file.txt") == "text"
+    (kept,) = open_bucket(url).list("mlflow/")
+    assert kept.key == f"mlflow/{EXPERIMENT}/{run_id}/artifacts/folder/file.txt"

@@ -1,11 +1,13 @@
 """``python -m tests.train.light_session EPOCHS FOLDS [JOB]``: a training session to be killed.
 
 It runs in the workspace-like folder that it is started in, as a stage does, with the settings of
-the environment; ``SECONDLOOK_RESUME`` names a session to take up.
+the environment; ``SECONDLOOK_RESUME`` names a session to take up, and a fold asks for so many GPUs
+as ``LIGHT_GPUS`` says.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -47,6 +49,7 @@ def session(epochs: int, folds: int) -> tuple[Plan, Context]:
         IMG_SIZE=SIZE_PX,
         PATIENCE=0,
         CPUS_PER_FOLD=0.5,
+        GPUS_PER_FOLD=float(os.environ.get("LIGHT_GPUS", "0")),
         NEAR_DUPLICATE_DISTANCE=-1,
         ARCHITECTURE=str(ARCHITECTURE),
         train={"nbs": 4},

@@ -68,7 +68,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     home = tmp_path_factory.mktemp("home")
     for name in ("MLFLOW_TRACKING_URI", "SECONDLOOK_DATABASE_URL", "SECONDLOOK_HOME"):
         os.environ.pop(name, None)
-    settings = load_settings(home)
+    return train_in(load_settings(home))
+
+
+def train_in(settings: Settings) -> Trained:
     tracking, units, log = (
         open_tracking(settings),
         open_units_of_work(settings),
@@ -101,7 +104,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     tracking.log_metrics(folds[0], {f"best_{name}": value for name, value in METRICS.items()}, 3)
     record.end_fold(0, folds[0], {"metrics": METRICS, "epochs": 3, "seconds": 1.5})
     record.end_fold(1, folds[1], {}, failure="It ran out of memory.")
-    weights = home / "weights.pt"
+    weights = settings.home / "weights.pt"
     weights.write_bytes(b"weights")
     registry = open_model_registry(settings)
     model = registry.register(

@@ -1,0 +1,328 @@
+"""Machines of a Ray cluster on this one: each has an address, processes and folders of its own.
+
+A worker is a network namespace, joined to the others by a bridge: its cable can be pulled out. What
+the head has on its disk is hidden from it, so that nothing is shared but the code, as in an image.
+It needs root and `ip` (iproute2).
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parents[1]
+_RAY = [sys.executable, "-m", "ray.scripts.scripts"]
+_START_SECONDS = 180.0
+_POLL_SECONDS = 0.1
+_OBJECT_STORE_BYTES = str(100 * 1024 * 1024)
+# How fast a cluster finds out that a node is gone; 10 s by default, five times.
+_HEALTH = {
+    "RAY_health_check_initial_delay_ms": "2000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "5",
+}
+_numbers = itertools.count(2)
+
+
+@dataclass(slots=True)
+class Machine:
+    name: str
+    ip: str
+    cable: str
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    def inside(self, *command: str) -> list[str]:
+        return ["ip", "netns", "exec", self.name, *command]
+
+    def cut(self) -> None:
+        """Pull out its cable."""
+        _ip("link", "set", self.cable, "down")
+
+    def mend(self) -> None:
+        _ip("link", "set", self.cable, "up")
+
+    def pids(self) -> list[int]:
+        done = subprocess.run(
+            ["ip", "netns", "pids", self.name], capture_output=True, text=True, check=False
+        )
+        return [int(line) for line in done.stdout.split()]
+
+    def kill(self) -> None:
+        """As when its power goes: every process of it, at once."""
+        for _ in range(10):
+            pids = self.pids()
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            if not pids:
+                break
+            time.sleep(_POLL_SECONDS)
+        if self.process is not None:
+            self.process.wait()
+            self.process = None
+
+
+class Cluster:
+    """A head without CPUs, where drivers run, and workers.
+
+    ``environment`` is that of all nodes; ``hidden`` are folders that machines do not see. The head
+    is on this machine's own network, or with ``far_head`` a machine as the workers are.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        environment: Mapping[str, str],
+        hidden: Sequence[Path],
+        *,
+        far_head: bool = False,
+    ) -> None:
+        self.workers: list[Machine] = []
+        self.head: Machine | None = None
+        self._far_head = far_head
+        self._folder = folder
+        self._bridge = f"sl{secrets.token_hex(3)}"
+        self._subnet = f"10.{77 + secrets.randbelow(100)}.{secrets.randbelow(255)}"
+        self._hidden = [*hidden, folder / "ray"]
+        self._head: subprocess.Popen[bytes] | None = None
+        self._port = 0
+        self.token = secrets.token_hex(32)
+        (folder / "auth_token").write_text(self.token)
+        self.environment = {
+            **environment,
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(folder / "auth_token"),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "PYTHONPATH": str(ROOT),
+            **_HEALTH,
+        }
+
+    @property
+    def ip(self) -> str:
+        """Of this machine, for servers that are none of the cluster's."""
+        return f"{self._subnet}.1"
+
+    @property
+    def head_ip(self) -> str:
+        return self.head.ip if self.head else self.ip
+
+    @property
+    def address(self) -> str:
+        return f"{self.head_ip}:{self._port}"
+
+    @property
+    def dashboard_url(self) -> str:
+        return f"http://{self.head_ip}:{self._port + 1}"
+
+    def open_network(self) -> None:
+        _ip("link", "add", self._bridge, "type", "bridge")
+        _ip("addr", "add", f"{self.ip}/24", "dev", self._bridge)
+        _ip("link", "set", self._bridge, "up")
+
+    def start_head(self, *options: str, **more: str) -> None:
+        """On the same port again, if it was started before."""
+        self._port = self._port or _free_port(self.ip)
+        (self._folder / "ray").mkdir(exist_ok=True)
+        if self._far_head and self.head is None:
+            self.head = self._new_machine()
+        command = [*_RAY, "start", "--head", "--block", "--num-cpus=0", "--disable-usage-stats"]
+        command += [f"--node-ip-address={self.head_ip}", f"--port={self._port}"]
+        command += [f"--dashboard-host={self.head_ip}", f"--dashboard-port={self._port + 1}"]
+        command += [f"--temp-dir={self._folder / 'ray'}"]
+        command += [f"--object-store-memory={_OBJECT_STORE_BYTES}", *options]
+        if self.head is None:
+            self._head = self._start("head", command, self.environment | more)
+        else:
+            self._start_on(self.head, command, None, more)
+        self._wait_for_nodes(1)
+
+    def kill_head(self) -> None:
+        """Every process of it, the control store (GCS) first of all."""
+        if self.head is not None:
+            self.head.kill()
+            return
+        assert self._head is not None
+        os.killpg(self._head.pid, signal.SIGKILL)
+        self._head.wait()
+        self._head = None
+        for pid in _marked(str(self._folder)):
+            if not any(pid in worker.pids() for worker in self.workers):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def add_worker(
+        self,
+        cpus: int = 1,
+        *,
+        disk_bytes: int | None = None,
+        object_store_bytes: str = _OBJECT_STORE_BYTES,
+        resources: Mapping[str, float] | None = None,
+        wait: bool = True,
+        **more: str,
+    ) -> Machine:
+        """With ``disk_bytes`` all that it can write to is so large."""
+        machine = self._new_machine()
+        self.workers.append(machine)
+        command = [*_RAY, "start", f"--address={self.address}", "--block", f"--num-cpus={cpus}"]
+        command += [f"--node-ip-address={machine.ip}", "--disable-usage-stats"]
+        command += [f"--object-store-memory={object_store_bytes}"]
+        if resources:
+            command += [f"--resources={json.dumps(dict(resources))}"]
+        self._start_on(machine, command, disk_bytes, more)
+        if wait:
+            self._wait_for_nodes(1 + sum(worker.process is not None for worker in self.workers))
+        return machine
+
+    def alive_nodes(self) -> int:
+        """As the control store has it, by way of the dashboard."""
+        try:
+            answer = httpx.get(
+                f"{self.dashboard_url}/nodes",
+                params={"view": "summary"},
+                headers={"authorization": f"Bearer {self.token}"},
+                timeout=10,
+                trust_env=False,
+            )
+            summary = answer.raise_for_status().json()["data"]["summary"]
+        except (httpx.HTTPError, ValueError, KeyError):
+            return 0
+        return sum(node["raylet"]["state"] == "ALIVE" for node in summary)
+
+    def close(self) -> None:
+        for machine in [*self.workers, *([self.head] if self.head else [])]:
+            machine.kill()
+            _ip("netns", "del", machine.name, check=False)
+        if self._head is not None:
+            self.kill_head()
+        _ip("link", "del", self._bridge, check=False)
+
+    def _new_machine(self) -> Machine:
+        number = next(_numbers)
+        machine = Machine(
+            f"{self._bridge}-{number}", f"{self._subnet}.{number}", f"{self._bridge}-{number}"
+        )
+        peer = f"p{number}{self._bridge[2:]}"
+        _ip("netns", "add", machine.name)
+        _ip("link", "add", machine.cable, "type", "veth", "peer", "name", peer)
+        _ip("link", "set", machine.cable, "master", self._bridge)
+        _ip("link", "set", peer, "netns", machine.name)
+        _ip("link", "set", machine.cable, "up")
+        for words in (
+            ("addr", "add", f"{machine.ip}/24", "dev", peer),
+            ("link", "set", peer, "up"),
+            ("link", "set", "lo", "up"),
+            ("route", "add", "default", "via", self.ip),
+        ):
+            _ip("-n", machine.name, *words)
+        (self._folder / f"disk-{machine.name}").mkdir()
+        return machine
+
+    def _start_on(
+        self,
+        machine: Machine,
+        command: Sequence[str],
+        disk_bytes: int | None,
+        more: Mapping[str, str],
+    ) -> None:
+        own = self._folder / f"disk-{machine.name}"
+        size = f" -o size={disk_bytes}" if disk_bytes else ""
+        mounts = [f"mount -t tmpfs{size} none {own}"]
+        mounts += [f"mount -t tmpfs none {folder}" for folder in self._hidden if folder.exists()]
+        inside = ["unshare", "--mount", "sh", "-ec", f'{"; ".join(mounts)}; exec "$@"', "sh"]
+        environment = {
+            **self.environment,
+            "SECONDLOOK_HOME": str(own / "home"),
+            "SECONDLOOK_MACHINE_CACHE": str(own / "cache"),
+            "TMPDIR": str(own),
+            **more,
+        }
+        machine.process = self._start(machine.name, machine.inside(*inside, *command), environment)
+
+    def logs(self) -> str:
+        """What `ray start` printed on each machine."""
+        found = sorted(self._folder.glob("*.log"))
+        return "\n".join(f"{path.stem}: {path.read_text(encoding='utf-8')}" for path in found)
+
+    def _start(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str]
+    ) -> subprocess.Popen[bytes]:
+        with (self._folder / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(
+                command,
+                env=os.environ | environment,
+                cwd=self._folder,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def _wait_for_nodes(self, count: int) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while self.alive_nodes() < count:
+            assert time.monotonic() < deadline, f"there are not {count} nodes:\n{self.logs()}"
+            time.sleep(_POLL_SECONDS)
+
+
+@contextmanager
+def cluster(
+    environment: Mapping[str, str], hidden: Sequence[Path] = (), *, far_head: bool = False
+) -> Iterator[Cluster]:
+    """A network without machines yet. Skips the test where none can be made."""
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        pytest.skip("namespaces of networks need root and `ip` (Debian: iproute2)")
+    # Short: a socket's path has 107 bytes at most.
+    folder = Path(tempfile.mkdtemp(prefix="sl-", dir="/tmp"))
+    made = Cluster(folder, environment, hidden, far_head=far_head)
+    try:
+        try:
+            made.open_network()
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"no bridge can be made here: {error.stderr.strip()}")
+        yield made
+    finally:
+        made.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _ip(*words: str, check: bool = True) -> None:
+    subprocess.run(["ip", *words], check=check, capture_output=True, text=True)
+
+
+def _free_port(ip: str) -> int:
+    """One after which another one is free."""
+    while True:
+        with socket.socket() as probe, socket.socket() as second:
+            probe.bind((ip, 0))
+            port: int = probe.getsockname()[1]
+            with suppress(OSError):
+                second.bind((ip, port + 1))
+                return port
+
+
+def _marked(text: str) -> list[int]:
+    """Processes that have ``text`` in what they were started with."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with suppress(OSError):
+                if text in (entry / "cmdline").read_bytes().decode(errors="replace"):
+                    found.append(int(entry.name))
+    return found

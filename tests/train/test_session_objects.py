@@ -1,0 +1,136 @@
+"""Sessions that another machine began, through the bucket."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from store.processes import ProcessRecord
+from store.settings import Settings
+from tests.s3 import S3Server, open_bucket
+from train.session_objects import SessionObjects, session_objects
+from train.session_state import SessionState, SessionStatus, is_alive, remove, sessions
+
+Machine = Callable[[str], SessionObjects]
+
+
+@pytest.fixture
+def machine(s3: S3Server, tmp_path: Path) -> Machine:
+    url = s3.bucket()
+    return lambda name: SessionObjects(open_bucket(url), tmp_path / name)
+
+
+def state(run_id: str, host: str = "") -> SessionState:
+    driver = ProcessRecord.own()
+    return SessionState(
+        run_id=run_id,
+        cv_id="cv",
+        kind="cv",
+        labels="adjudicated",
+        parent=None,
+        workspace="/somewhere",
+        started_at="2026-01-01T00:00:00.000000Z",
+        fingerprint={},
+        base={},
+        driver=replace(driver, host=host or driver.host),
+        mark=f"mark-of-{run_id}",
+    )
+
+
+def begin(on: SessionObjects, found: SessionState) -> Path:
+    folder = on.storage / found.run_id
+    found.write(folder)
+    on.push(folder)
+    return folder
+
+
+def test_a_session_of_another_machine_is_seen_and_lives(machine: Machine) -> None:
+    begin(machine("one"), state("run1", host="one"))
+    two = machine("two")
+    two.pull()
+    ((folder, found),) = sessions(two.storage)
+    assert found.run_id == "run1"
+    assert is_alive(found, folder)
+
+
+def test_without_signs_of_life_it_does_not(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(machine("one"), state("run1", host="one"))
+    monkeypatch.setattr("train.session_state._SILENCE_S", -1.0)
+    two = machine("two")
+    two.pull()
+    ((folder, found),) = sessions(two.storage)
+    assert not is_alive(found, folder)
+
+
+def test_a_session_of_this_machine_is_not_overwritten(machine: Machine) -> None:
+    one = machine("one")
+    folder = begin(one, state("run1"))
+    replace(state("run1"), failure="newer, and not pushed yet").write(folder)
+    one.pull()
+    found = SessionState.read(folder)
+    assert found is not None
+    assert found.failure == "newer, and not pushed yet"
+
+
+def test_what_became_of_it_elsewhere_comes_here(machine: Machine) -> None:
+    one, two = machine("one"), machine("two")
+    begin(one, state("run1", host="one"))
+    two.pull()
+    ended = replace(state("run1", host="one"), status=SessionStatus.LOST, failure="gone")
+    ended.write(two.storage / "run1")
+    two.push(two.storage / "run1")
+    one.pull()
+    found = SessionState.read(one.storage / "run1")
+    assert found == ended
+
+
+def test_one_machine_takes_it_up_and_no_other(machine: Machine) -> None:
+    found = state("run1", host="gone")
+    assert machine("one").first(found, "taken")
+    assert not machine("two").first(found, "taken")
+    assert machine("two").first(replace(found, mark="of-the-next-driver"), "taken")
+
+
+def test_what_is_removed_is_gone_for_all(machine: Machine) -> None:
+    one, two = machine("one"), machine("two")
+    folder = begin(one, state("run1", host="one"))
+    one.objects.put("training/run1/fold-0/checkpoint-000001/last.pt", b"")
+    remove(folder)
+    one.remove("run1")
+    two.pull()
+    assert sessions(two.storage) == []
+    assert list(one.objects.list("training/")) == []
+
+
+def test_a_damaged_one_is_nobodys(machine: Machine) -> None:
+    one = machine("one")
+    one.objects.put("training/run1/session.json", json.dumps({"run_id": "run1"}).encode())
+    one.pull()
+    assert sessions(one.storage) == []
+
+
+@pytest.mark.parametrize(
+    ("storage_url", "ray_address", "shared"),
+    [
+        ("", "", False),
+        ("", "ray:6379", False),
+        ("s3://bucket", "", False),
+        ("s3://bucket", "ray:6379", True),
+    ],
+)
+def test_sessions_are_shared_where_folds_may_be_elsewhere(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    storage_url: str,
+    ray_address: str,
+    shared: bool,
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", ray_address)
+    settings = Settings(home=tmp_path, storage_url=storage_url)
+    assert (session_objects(settings, tmp_path) is not None) == shared
