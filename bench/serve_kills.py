@@ -35,7 +35,8 @@ from bench.serve_ways import Server, Ways
 from cluster.running import find_running
 from loop.errors import Unavailable
 from loop.predictions import ModelRef
-from serve.release import _application, _client, wait_until_served
+from serve.dashboard import application_of, dashboard_client
+from serve.release import wait_until_served
 from store.own_key import api_headers
 from store.settings import load_settings
 from store.unit_of_work import open_units_of_work
@@ -161,8 +162,8 @@ class Replicas:
         self._dashboard_url = running.dashboard_url
 
     def pids(self) -> list[int]:
-        with _client(self._dashboard_url) as client:
-            return running_pids(_application(client) or {"deployments": {}})
+        with dashboard_client(self._dashboard_url) as client:
+            return running_pids(application_of(client) or {"deployments": {}})
 
     def wait_without(self, gone: int) -> None:
         """Until that process is known to be gone and as many as there should be serve the champion.

@@ -11,6 +11,7 @@ import typer
 from cluster.commands import (
     audit,
     backup,
+    cluster,
     data,
     erasing,
     gold,
@@ -51,6 +52,7 @@ def main_options(
 
 
 run.add_to(app)
+cluster.add_to(app)
 data.add_to(app)
 gold.add_to(app)
 training.add_to(app)

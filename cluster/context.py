@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from cluster.console import err
-from cluster.running import find_running
 from cluster.service import service_swap
+from cluster.service_address import find_service
 from cluster.trials import RunningTrials
 from loop.events import Actor, Role
 from loop.promoting import Swap
@@ -63,16 +63,12 @@ def engineer(settings: Settings) -> Actor:
 
 
 def running_trials(settings: Settings) -> RunningTrials | None:
-    """How to try a candidate in what is up in this home; None if nothing is."""
-    running = find_running(settings)
-    if running is None or not running.alive():
-        return None
-    return RunningTrials(settings, running.dashboard_url, running.api_url)
+    """How to try a candidate in the service of this home; None if none is known."""
+    service = find_service(settings)
+    return RunningTrials(settings, service.dashboard_url, service.api_url) if service else None
 
 
 def running_swap(settings: Settings) -> Swap | None:
-    """How to swap a model into what is up in this home; None if nothing is."""
-    running = find_running(settings)
-    if running is None or not running.alive():
-        return None
-    return service_swap(settings, running.dashboard_url, running.api_url)
+    """How to swap a model into the service of this home; None if none is known."""
+    service = find_service(settings)
+    return service_swap(settings, service.dashboard_url, service.api_url) if service else None

@@ -1,4 +1,4 @@
-"""``secondlook doctor``: what this machine has, and what is wrong with it."""
+"""``secondlook doctor``: what this machine has, what the settings lead to, and what is wrong."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import os
 import shutil
 import socket
 import sys
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 
+from cluster.addresses import impatient, without_password
+from cluster.doctor_nodes import node_checks
+from cluster.doctor_servers import listening, server_checks
+from cluster.findings import Check, Finding, Started, looked_at_once
+from cluster.joined_ray import joins
 from cluster.running import find_running
 from cluster.serving_facts import serving_facts
 from loop.errors import LoopError
@@ -27,29 +32,47 @@ _MIN_DISK_BYTES = 2 * 1024**3
 _PACKAGES = ("ray", "torch", "torchvision", "ultralytics", "mlflow", "dvc", "gradio")
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """``ok`` is None for what is only worth knowing; ``hint`` says what to do if it is False."""
-
-    what: str
-    found: str
-    ok: bool | None = None
-    hint: str = ""
+# A log of millions of entries takes its time; whoever has one waits, or asks `audit verify`.
+_VERIFY_SECONDS = 600.0
+_REGISTRY_SECONDS = 25.0
+_CONNECT_SECONDS = 8
+# By words of libpq, which come in English (lc_messages is the server's, of logs).
+_DATABASE_HINTS = {
+    "invalid response to SSL negotiation": "Something else listens there: correct the host and the "
+    "port in SECONDLOOK_DATABASE_URL.",
+    "authentication failed": "Correct the user and the password in SECONDLOOK_DATABASE_URL.",
+    "no password supplied": "Put the password into SECONDLOOK_DATABASE_URL.",
+    "does not exist": "Make the database (createdb), or correct its name and user in "
+    "SECONDLOOK_DATABASE_URL.",
+    "pg_hba.conf": "The server lets nobody in from here: add this machine to its pg_hba.conf.",
+}
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """Look at the machine, the packages, the ports and the stores; raises nothing."""
-    return [
-        *_machine(settings),
-        *_packages(),
-        *_ports(settings),
-        _database(settings),
-        _audit_log(settings),
-        *_audit_copy(settings),
-        _registry(settings),
-        *(Finding(what, found) for what, found in serving_facts(settings)),
-        *_model_keys(settings),
-    ]
+    """Look at the machine, the packages, the ports, the stores, and the servers and cluster that
+    the settings name; raises nothing, and leaves behind what does not answer."""
+    nodes = Started(node_checks(settings))  # the slowest: beside all else
+    here = [*_machine(settings), *_packages(), *_ports(settings)]
+    database, *servers = looked_at_once(
+        [Check("Database", lambda: [_database(settings)]), *server_checks(settings)]
+    )
+    down = {each.what for each in (database, *servers) if each.ok is False}
+    stores = []
+    if "Database" not in down:
+        stores.append(Check("Audit log", lambda: _log(settings), _VERIFY_SECONDS))
+    if "MLflow server" not in down:
+        stores.append(Check("MLflow", lambda: _models(settings), _REGISTRY_SECONDS))
+    found = looked_at_once([*stores, Check("Model keys", lambda: _model_keys(settings))])
+    return [*here, database, *servers, *found, *nodes.findings()]
+
+
+def _models(settings: Settings) -> list[Finding]:
+    facts = serving_facts(settings)
+    return [_registry(settings), *(Finding(what, found) for what, found in facts)]
+
+
+def _log(settings: Settings) -> list[Finding]:
+    return [_audit_log(settings), *_audit_copy(settings)]
 
 
 def _machine(settings: Settings) -> list[Finding]:
@@ -106,12 +129,12 @@ def _ports(settings: Settings) -> list[Finding]:
     running = find_running(settings)
     if running is not None and running.alive():
         return [Finding("Running", f"process {running.pid}: {running.ui_url}", True)]
-    ports = {
-        "SECONDLOOK_API_PORT": settings.api_port,
-        "SECONDLOOK_UI_PORT": settings.ui_port,
-        "SECONDLOOK_MLFLOW_PORT": settings.mlflow_port,
-        "SECONDLOOK_DASHBOARD_PORT": settings.dashboard_port,
-    }
+    ports = {"SECONDLOOK_UI_PORT": settings.ui_port}
+    if not settings.tracking.startswith("http"):
+        ports["SECONDLOOK_MLFLOW_PORT"] = settings.mlflow_port
+    if not joins(settings):
+        ports["SECONDLOOK_API_PORT"] = settings.api_port
+        ports["SECONDLOOK_DASHBOARD_PORT"] = settings.dashboard_port
     findings = []
     for variable, port in ports.items():
         with socket.socket() as probe:
@@ -123,14 +146,19 @@ def _ports(settings: Settings) -> list[Finding]:
 
 
 def _database(settings: Settings) -> Finding:
-    where = settings.database.split("@")[-1]  # never show a password
+    where = without_password(settings.database)
     if settings.database.startswith("sqlite") and not _sqlite_exists(settings):
         return Finding("Database", f"{where}: not made yet")
     try:
-        engine = open_engine(settings.database)
+        engine = open_engine(impatient(settings.database, _CONNECT_SECONDS))
+        if urlsplit(settings.database).hostname:
+            listening(settings.database, "Check SECONDLOOK_DATABASE_URL, and whether it runs.")
         migrate(engine)
     except LoopError as error:
-        return Finding("Database", f"{where}: {error.message}", False, error.hint)
+        hint = _DATABASE_HINTS.get(
+            next((words for words in _DATABASE_HINTS if words in error.message), ""), error.hint
+        )
+        return Finding("Database", f"{where}: {error.message}", False, hint)
     return Finding("Database", f"{where}: up to date", True)
 
 
@@ -178,7 +206,7 @@ def _registry(settings: Settings) -> Finding:
     except LoopError as error:
         return Finding("MLflow", error.message, False, error.hint)
     model = f"champion is version {champion.version}" if champion else "no champion yet"
-    return Finding("MLflow", f"{settings.tracking.split('@')[-1]}: {model}", True)
+    return Finding("MLflow", f"{without_password(settings.tracking)}: {model}", True)
 
 
 def _model_keys(settings: Settings) -> list[Finding]:

@@ -9,7 +9,7 @@ from loop.ordering import latest_order
 from loop.predictions import ModelRef
 from loop.promoting import CHAMPION, Swap, not_put_back
 from loop.serving_orders import ServingOrder
-from serve.release import ask_for, not_taken, require_deployed, wait_until_served
+from serve.release import ask_for, not_taken, require_service, wait_until_served
 from store.model_registry import open_model_registry
 from store.own_key import api_headers
 from store.settings import Settings
@@ -23,12 +23,13 @@ def service_swap(settings: Settings, dashboard_url: str, api_url: str) -> Swap:
     """How `loop.promoting` swaps a model in. It is in when every replica says so; if one does not
     take it, all are told to keep to the champion, also those that start later, and are waited for.
     Raises `Conflict` if somebody else gave another order in the meantime: then that one counts.
+    Where ``dashboard_url`` is empty, the API alone is asked.
     """
     units = open_units_of_work(settings)
 
     def swap_in(model: ModelRef) -> None:
         champion = open_model_registry(settings).find_alias(CHAMPION)
-        require_deployed(dashboard_url)
+        require_service(dashboard_url, api_url, api_headers(settings))
         order = ask_for(settings, model)
         try:
             wait_for(order)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from cluster.addresses import without_password
 from cluster.drift import told_drift
 from cluster.running import find_running
+from cluster.service_address import find_service
 from loop.cases import CaseState
 from loop.errors import LoopError
 from loop.promotions import last_release
@@ -19,24 +21,27 @@ from store.unit_of_work import open_units_of_work
 
 
 def read_status(settings: Settings) -> dict[str, Any]:
-    """Counts and links by name; values are strings, numbers or None."""
+    """Counts and links by name; values are strings, numbers or None. ``running`` is whether `up`
+    runs on this machine; the API may be up without it, on a cluster."""
     running = find_running(settings)
-    up = running is not None and running.alive()
+    up = running if running is not None and running.alive() else None
+    service = find_service(settings)
+    headers = api_headers(settings)
+    elsewhere = settings.tracking if settings.tracking.startswith("http") else ""
+    mlflow = up.mlflow_url if up else elsewhere
     champion = open_model_registry(settings).find_alias("champion")
     with open_units_of_work(settings)() as uow:
         counts = uow.cases.counts()
         stop = standing_stop(uow)
         release = last_release(uow.promotions.list())
         found: dict[str, Any] = {
-            "running": up,
-            "app": running.ui_url if running and up else None,
-            "api": running.api_url if running and up else None,
-            "mlflow": running.mlflow_url if running and up else None,
+            "running": up is not None,
+            "app": up.ui_url if up else settings.public_url.rstrip("/") or None,
+            "api": service.api_url if service else None,
+            "mlflow": without_password(mlflow) if mlflow else None,
             "champion": champion.version if champion else None,
-            "drift": told_drift(settings, running.api_url) if running and up else None,
-            "serving": what_serves(running.api_url, api_headers(settings))
-            if running and up
-            else None,
+            "drift": told_drift(settings, service.api_url) if service else None,
+            "serving": what_serves(service.api_url, headers) if service else None,
             "stopped": told(stop) if stop else None,
             "last_release": release.line if release else None,
             "images": uow.images.count(),

@@ -21,7 +21,7 @@ from loop.trial_comparison import compare, metrics
 from loop.trial_counts import TrialCounts, summed
 from loop.trials import Trial, TrialPlan, TrialState
 from loop.trying_out import TrialService, fail_trial, note_counts
-from serve.release import ask_for, require_deployed, wait_until_tried
+from serve.release import ask_for, require_service, wait_until_tried
 from store.model_registry import open_model_registry
 from store.own_key import api_headers
 from store.settings import Settings
@@ -40,7 +40,8 @@ _WATCHER = Actor("trial", Role.SYSTEM, Authentication.PROCESS)
 
 
 class RunningTrials:
-    """`loop.trying_out.TrialService` of what runs behind these addresses."""
+    """`loop.trying_out.TrialService` of what runs behind these addresses; where ``dashboard_url``
+    is empty, the API alone is asked."""
 
     def __init__(self, settings: Settings, dashboard_url: str, api_url: str) -> None:
         self._settings = settings
@@ -49,7 +50,7 @@ class RunningTrials:
 
     def put(self, plan: TrialPlan | None) -> None:
         champion = open_model_registry(self._settings).find_alias(CHAMPION)
-        require_deployed(self._dashboard_url)
+        require_service(self._dashboard_url, self._api_url, api_headers(self._settings))
         units = open_units_of_work(self._settings)
         latest = latest_order(units)
         ordered = latest.model if latest is not None else champion

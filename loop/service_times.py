@@ -10,7 +10,7 @@ from loop.tracing import FindsEvents, Found, Step, model_of, step
 
 _ORDERED = "serving.ordered"  # an intent: that replicas took it shows in what comes after
 _BEGINS = ("promotion.ended", "model.rolled_back", "model.served", "model.resumed", _ORDERED)
-_ENDS = ("model.stopped", "system.stopped")
+_ENDS = ("model.stopped", "system.stopped", "serving.removed")
 _MOST = 2000
 _DECISIONS = ("gate.decided", "model.measured", "labels.compared")
 _APPROVALS = ("promotion.approved", "promotion.approved_by_one", "promotion.refused")
@@ -47,7 +47,8 @@ def _serves_then(found: Found) -> str | None:
     """The model from this event on; empty for none, None if it changes nothing."""
     event = found.event
     if event.type in _ENDS:
-        return "" if event.outcome is Outcome.DONE else None
+        stays = event.details.get("service_stays", False)  # on a cluster that others started
+        return "" if event.outcome is Outcome.DONE and not stays else None
     ordered = event.type == _ORDERED and event.outcome is Outcome.INTENDED
     if event.type in _BEGINS and (ordered or event.outcome is Outcome.DONE):
         return model_of(event)

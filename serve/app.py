@@ -65,6 +65,10 @@ class AppArgs(BaseModel):
     # detector that waits for a request uses none.
     cpus: float = Field(0, ge=0)
     gpus: float = Field(0, ge=0)
+    # Of a custom resource of nodes that are for detection, each replica takes 1.
+    resource: str = ""
+    # How long fewer replicas must do until one ends.
+    idle_seconds: float = Field(600, gt=0)
     # How long a replica that is no longer wanted may finish what it has begun.
     drain_seconds: float = Field(40, gt=0)
 
@@ -79,11 +83,15 @@ def build(args: AppArgs) -> ray_serve.Application:
                 max_replicas=args.max_replicas,
                 target_ongoing_requests=args.target,
                 upscale_delay_s=_UPSCALE_SECONDS,
+                downscale_delay_s=args.idle_seconds,
             )
         }
+    options: dict[str, Any] = {"num_cpus": args.cpus, "num_gpus": args.gpus}
+    if args.resource:
+        options["resources"] = {args.resource: 1}
     application: ray_serve.Application = DetectorReplica.options(  # type: ignore[attr-defined]
         **scale,
-        ray_actor_options={"num_cpus": args.cpus, "num_gpus": args.gpus},
+        ray_actor_options=options,
         graceful_shutdown_timeout_s=args.drain_seconds,
     ).bind()
     return application

@@ -6,10 +6,8 @@ database, which every replica follows (`serve.orders`). Ray itself is not needed
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,22 +18,32 @@ from loop.ordering import give_order
 from loop.predictions import ModelRef
 from loop.serving_orders import ServingOrder
 from loop.trials import TrialPlan
+from serve.dashboard import APP_NAME, apply, require_deployed
 from store.settings import Settings
 from store.unit_of_work import open_units_of_work
 
-APP_NAME = "second-look"
 # What `what_serves` says while the stop switch is on.
 STOPPED = "nothing: stopped"
 _IMPORT_PATH = "serve.app:build"
-_APPLICATIONS = "/api/serve/applications/"
 _CALL_SECONDS = 30.0
-# The first call starts Serve: more than half a minute on two cores that are busy (measured).
-_PUT_SECONDS = 180.0
 _POLL_SECONDS = 0.1
+NOT_REACHED = (
+    "Does it run: secondlook status. On a cluster, it listens on SECONDLOOK_HOST of the head, "
+    "where 127.0.0.1 is for the head alone, and SECONDLOOK_API_URL says where it is asked from "
+    "here. secondlook doctor looks at all of it."
+)
+# Paths: on a cluster, each node has its own in the environment that Ray was started with.
+OF_A_MACHINE = frozenset(
+    {
+        "SECONDLOOK_HOME",
+        "SECONDLOOK_MODEL_SIGNING_KEY",
+        "SECONDLOOK_MODEL_VERIFY_KEYS",
+        "SECONDLOOK_AUDIT_TSA_ROOTS",
+    }
+)
+_PEM = "-----BEGIN "
 # For who only wants to have a look.
 _GLANCE_SECONDS = 5.0
-# Starting Serve and replicas that import torch and load a model, on a machine that is busy.
-_DEPLOY_SECONDS = 300.0
 # On top of what a detection may take, for storing it: no client waits for ever behind a replica.
 _REQUEST_MARGIN_SECONDS = 90.0
 # On top of what a detection may take, while a replica that is no longer wanted ends its work.
@@ -47,15 +55,18 @@ def deploy(
     dashboard_url: str,
     model: ModelRef | None,
     trial: TrialPlan | None = None,
+    *,
+    own_homes: bool = False,
 ) -> ServingOrder:
     """Order ``model``, start Serve if it does not run, and deploy the application.
 
     Returns when the replicas run; `wait_until_served` waits for the model. The host and port of
-    a Serve that runs already stay as they are. Raises `Unavailable`.
+    a Serve that runs already stay as they are. With ``own_homes``, each node of the cluster has a
+    home of its own. Raises `Unavailable`; `Conflict` where Serve runs something else.
     """
     # First: a replica that starts finds it. What was stopped stays so.
     order = ask_for(settings, model, trial, while_stopped=True)
-    _apply(dashboard_url, _document(settings))
+    apply(dashboard_url, _document(settings, own_homes=own_homes))
     return order
 
 
@@ -73,11 +84,19 @@ def ask_for(
     return give_order(units, model, trial, actor, while_stopped=while_stopped)
 
 
-def require_deployed(dashboard_url: str) -> None:
-    """Raises `Unavailable` when there is no application to swap a model into."""
-    with _client(dashboard_url) as client:
-        if _application(client) is None:
-            raise Unavailable("Nothing is being served.", hint="Start it: secondlook up.")
+def require_service(
+    dashboard_url: str, api_url: str, headers: dict[str, str] | None = None
+) -> None:
+    """Raises `Unavailable` when there is no application to swap a model into: as the dashboard
+    says, or the API where ``dashboard_url`` is empty."""
+    if dashboard_url:
+        require_deployed(dashboard_url)
+        return
+    with httpx.Client(
+        base_url=api_url, timeout=_CALL_SECONDS, trust_env=False, headers=headers
+    ) as client:
+        if _model_state(client) is None:
+            raise Unavailable(f"No service answers at {api_url}.", hint=NOT_REACHED)
 
 
 def wait_until_tried(
@@ -128,7 +147,8 @@ def wait_until_served(
     ``timeout`` seconds have passed; `Conflict` when the order does not count any more.
     """
     wanted = order.served.as_dict() if order.served else None
-    seen = "The API did not answer."
+    seen = f"The API at {api_url} did not answer."
+    answered = False
     for status in _states(api_url, timeout, headers):
         if status is not None and status["order"] == order.id:
             if status["model"] == wanted and not status["loading"]:
@@ -137,10 +157,11 @@ def wait_until_served(
                 raise not_taken(status["error"])
         if not still_counts():
             raise _overtaken("release")
-        seen = f"The API last said: {status}." if status else seen
+        if status is not None:
+            answered, seen = True, f"The API last said: {status}."
     raise Unavailable(
         f"The model was not in service after {timeout:.0f} s. {seen}",
-        hint="See the log of the replicas, or wait longer.",
+        hint="See the log of the replicas, or wait longer." if answered else NOT_REACHED,
     )
 
 
@@ -196,22 +217,32 @@ def not_taken(why: str) -> Unavailable:
     )
 
 
-def _document(settings: Settings) -> dict[str, Any]:
+def _document(settings: Settings, *, own_homes: bool = False) -> dict[str, Any]:
     """Serve's config."""
-    application = {
+    environment = _environment(settings)
+    if own_homes:
+        environment = {
+            name: value
+            for name, value in environment.items()
+            if name not in OF_A_MACHINE or _PEM in value
+        } | {"SECONDLOOK_AUDIT_LOG": "elsewhere"}
+    application: dict[str, Any] = {
         "name": APP_NAME,
         "route_prefix": "/",
         "import_path": _IMPORT_PATH,
-        "runtime_env": {"env_vars": _environment(settings)},
+        "runtime_env": {"env_vars": environment},
         "args": {
             "replicas": settings.replicas,
             "max_replicas": settings.max_replicas,
             "target": settings.replica_target,
             "cpus": settings.serve_cpus,
             "gpus": settings.serve_gpus,
+            "idle_seconds": settings.replica_idle_seconds,
             "drain_seconds": settings.request_seconds + _DRAIN_MARGIN_SECONDS,
         },
     }
+    if settings.serve_resource:
+        application["args"]["resource"] = settings.serve_resource
     return {
         # One proxy, where the dashboard is; not one on every machine of a cluster.
         "proxy_location": "HeadOnly",
@@ -249,32 +280,6 @@ def _environment(settings: Settings) -> dict[str, str]:
     return settings.environment() | values
 
 
-def _apply(dashboard_url: str, document: dict[str, Any]) -> None:
-    with _client(dashboard_url) as client:
-        _send(client, "PUT", _APPLICATIONS, json=document, timeout=_PUT_SECONDS)
-        deadline = time.monotonic() + _DEPLOY_SECONDS
-        while True:
-            application = _application(client) or {"status": "NOT_STARTED", "message": ""}
-            if application["status"] == "RUNNING":
-                return
-            failed = application["status"] in ("DEPLOY_FAILED", "UNHEALTHY")
-            if failed or time.monotonic() > deadline:
-                # The message is a stack trace; what went wrong is its last line.
-                lines = str(application["message"]).strip().splitlines()
-                reason = lines[-1] if lines else ""
-                raise Unavailable(
-                    f"Ray Serve reports {application['status']}: {reason or 'no reason given'}",
-                    hint="The replicas' log in the Ray dashboard says more.",
-                )
-            time.sleep(_POLL_SECONDS)
-
-
-def _application(client: httpx.Client) -> dict[str, Any] | None:
-    applications = _send(client, "GET", _APPLICATIONS).json()["applications"]
-    found: dict[str, Any] | None = applications.get(APP_NAME)
-    return found
-
-
 def _model_state(client: httpx.Client) -> dict[str, Any] | None:
     """The answer of ``GET /v1/model``, or None while the API does not give one."""
     try:
@@ -288,49 +293,3 @@ def _model_state(client: httpx.Client) -> dict[str, Any] | None:
     except (httpx.TransportError, ValueError):
         return None
     return state if isinstance(state, dict) and "wanted" in state else None
-
-
-def _client(dashboard_url: str) -> httpx.Client:
-    return httpx.Client(
-        base_url=dashboard_url,
-        timeout=_CALL_SECONDS,
-        headers=_authorisation(),
-        trust_env=False,  # a proxy for the internet is not the way to one's own dashboard
-    )
-
-
-def _send(client: httpx.Client, method: str, path: str, **options: Any) -> httpx.Response:
-    try:
-        response = client.request(method, path, **options)
-    except httpx.TransportError as error:
-        raise Unavailable(
-            f"The Ray dashboard at {client.base_url} does not answer: {error}.",
-            hint="Start Ray: secondlook up.",
-        ) from error
-    if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-        raise Unavailable(
-            f"The Ray dashboard at {client.base_url} does not accept the token.",
-            hint="Set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the token of that cluster.",
-        )
-    if response.is_error:
-        raise Unavailable(
-            f"The Ray dashboard answers {response.status_code}: {response.text[:500]}",
-            hint="Its log is in the folder `logs` of the Ray session.",
-        )
-    return response
-
-
-def _authorisation() -> dict[str, str]:
-    """Ray's token, looked for where Ray looks for it, in that order.
-
-    https://docs.ray.io/en/latest/ray-security/token-auth.html
-    """
-    token = os.environ.get("RAY_AUTH_TOKEN", "").strip()
-    if not token:
-        default = Path.home() / ".ray" / "auth_token"
-        path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "") or default)
-        try:
-            token = path.expanduser().read_text(encoding="utf-8").strip()
-        except OSError:
-            return {}  # a cluster without tokens
-    return {"authorization": f"Bearer {token}"}

@@ -82,6 +82,11 @@ class Settings(BaseSettings):
     serve_cpus: float = Field(0, ge=0)
     # Share of a GPU that a replica reserves; several replicas can have a part of one.
     serve_gpus: float = Field(0, ge=0)
+    # How long fewer replicas must do until one more than `replicas` ends.
+    replica_idle_seconds: float = Field(600, gt=0)
+    # A resource of nodes (`ray start --resources='{"NAME": 4}'`), of which a replica takes 1: on no
+    # other node does one start. Empty: wherever there is room. See docs/cluster.md.
+    serve_resource: str = Field("", pattern=r"^[\w.:/-]*$")
     # Images inside a replica at once; others get 429. 0: what suits the engine.
     replica_room: int = Field(0, ge=0)
     # How long an image may take, and after how long the engine is taken to be stuck.

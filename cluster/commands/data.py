@@ -13,7 +13,7 @@ from cluster.console import out, print_json, print_table, progress, when
 from cluster.context import JsonOption, engineer, settings_of, settings_to_read
 from cluster.exporting import export_dataset
 from cluster.importing import ImportAs, ImportReport, import_dataset
-from cluster.running import find_running
+from cluster.service_address import find_service
 from cluster.techfile_gathering import find_operator_file, read_operator
 from loop.croissant import croissant
 from loop.errors import Conflict, InvalidInput, NotFound, Unavailable
@@ -113,8 +113,8 @@ def detect(
 ) -> None:
     """Send images to the running service and show what it sees."""
     settings = settings_of(context)
-    running = find_running(settings)
-    api_url = running.api_url if running else settings.api_url
+    service = find_service(settings)
+    api_url = service.api_url if service else settings.api_url
     headers = {"authorization": f"Bearer {key}"} if key else api_headers(settings)
     answers = []
     for path in images:

@@ -16,6 +16,7 @@ from cluster.context import (
     settings_to_read,
 )
 from cluster.running import end_running
+from cluster.service_address import find_left
 from store.settings import load_settings
 
 
@@ -29,8 +30,15 @@ def up(
     demo: Annotated[
         bool, typer.Option("--demo", help="With generated data, in the demo's own home.")
     ] = False,
+    undeploy: Annotated[
+        bool,
+        typer.Option("--undeploy", help="On a cluster: take the detector out again at the end."),
+    ] = False,
 ) -> None:
-    """Start the detection API, MLflow and the reviewers' app, print the links, and stay."""
+    """Start the detection API, MLflow and the reviewers' app, print the links, and stay.
+
+    With RAY_ADDRESS, the detection API is put on that cluster, where it stays at the end.
+    """
     from cluster.demo import fill_queue, prepare_demo
     from cluster.up import up as start  # seconds of imports that no other command should pay
 
@@ -40,21 +48,41 @@ def up(
         out.print(line, highlight=False, markup=False)
 
     if not demo:
-        start(settings, say)
+        start(settings, say, undeploy=undeploy)
         return
-    settings = demo_settings(settings)
+    # Of generated data, on this machine: not where others detect.
+    settings = demo_settings(settings).model_copy(update={"ray_address": ""})
     images = prepare_demo(settings)
     start(settings, say, on_ready=lambda: fill_queue(settings, images))
 
 
-def down(context: typer.Context, json: JsonOption = False) -> None:
-    """End everything that `up` (or else `up --demo`) started in this home, all processes of it."""
+def down(
+    context: typer.Context,
+    undeploy: Annotated[
+        bool, typer.Option("--undeploy", help="Take the detector off the cluster, too.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """End everything that `up` (or else `up --demo`) started in this home, all processes of it.
+
+    What `up` put on a cluster that others started stays in service without --undeploy.
+    """
     settings = settings_of(context)
+    removed = None
+    if undeploy:
+        from cluster.up import undeploy as take_out  # seconds of imports
+
+        removed = take_out(settings, lambda line: None if json else out.print(line))
     stopped = end_running(settings) or end_running(load_settings(settings.home / DEMO_HOME))
+    left = find_left(settings)
     if json:
-        print_json({"stopped": stopped})
-    else:
-        out.print("Stopped." if stopped else f"Nothing was running in {settings.home}.")
+        print_json({"stopped": stopped, "undeployed": removed})
+        return
+    out.print("Stopped." if stopped else f"Nothing was running in {settings.home}.")
+    if removed is not None:
+        out.print("The detector is out." if removed else "No detector was there to take out.")
+    elif left is not None:
+        out.print(f"The detector stays in service at {left.api_url}, until: down --undeploy")
 
 
 def status(context: typer.Context, json: JsonOption = False) -> None:

@@ -9,8 +9,8 @@ import typer
 
 from cluster.console import err, out, print_json
 from cluster.context import JsonOption, settings_of
-from cluster.running import find_running
 from cluster.service import SWAP_SECONDS
+from cluster.service_address import find_service
 from loop.events import Role
 from loop.ordering import latest_order
 from loop.promoting import CHAMPION
@@ -73,10 +73,10 @@ def resume(
     champion = open_model_registry(settings).find_alias(CHAMPION)
     actor = settings.acting(Role.ENGINEER, by)
     order = resume_service(units, champion, actor=actor, reason=reason)
-    running = find_running(settings)
-    if running is not None and running.alive():
+    service = find_service(settings)
+    if service is not None:
         wait_until_served(
-            running.api_url,
+            service.api_url,
             order,
             SWAP_SECONDS,
             api_headers(settings),
@@ -92,12 +92,12 @@ def resume(
 
 def _confirmed(settings: Settings) -> bool | None:
     """Whether every replica says that it is stopped; None where nothing is up."""
-    running = find_running(settings)
-    if running is None or not running.alive():
+    service = find_service(settings)
+    if service is None:
         return None
     deadline = time.monotonic() + _CONFIRM_SECONDS
     while time.monotonic() < deadline:
-        if what_serves(running.api_url, api_headers(settings)) == STOPPED:
+        if what_serves(service.api_url, api_headers(settings)) == STOPPED:
             return True
         time.sleep(_LOOK_SECONDS)
     return False

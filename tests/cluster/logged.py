@@ -34,7 +34,7 @@ _IMPORTS = (
     "gold.grown",
 )
 _UP = (
-    *("system.started", "system.stopped", "settings.changed", "serving.ordered"),
+    *("system.started", "system.stopped", "serving.removed", "settings.changed", "serving.ordered"),
     *("invitation.created", "api_key.created"),
 )
 
@@ -113,7 +113,9 @@ HANDLERS: Mapping[str, Entry] = {
 
 COMMANDS: Mapping[str, Entry] = {
     "up": _UP,
-    "down": "it ends the process of `up`, which says so itself: system.stopped",
+    # The process of `up`, which it ends, says so itself: system.stopped.
+    "down": ("serving.removed",),
+    "cluster env": LOOKS,
     "status": LOOKS,
     "doctor": LOOKS,
     "demo": "it is made of the other commands' use cases, in a home of its own",

@@ -203,6 +203,23 @@ def test_a_stop_in_the_middle_of_a_release_wins(settings: Settings, registry: Fa
         assert running.serving() == [ONE]
 
 
+def test_where_no_dashboard_is_named_the_api_says_that_it_serves(
+    settings: Settings, registry: FakeRegistry
+) -> None:
+    with served(settings, loads, loads) as running:
+        service_swap(settings, "", running.url)(TWO)
+        assert running.serving() == [TWO, TWO]
+
+
+def test_where_the_api_does_not_answer_nothing_is_ordered(
+    settings: Settings, registry: FakeRegistry
+) -> None:
+    with pytest.raises(Unavailable, match=r"No service answers at http://127\.0\.0\.1:9") as error:
+        service_swap(settings, "", "http://127.0.0.1:9")(TWO)
+    assert "SECONDLOOK_API_URL" in error.value.hint
+    assert latest_order(open_units_of_work(settings)) is None
+
+
 def test_a_trial_can_be_ended_while_the_service_is_stopped(
     settings: Settings, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

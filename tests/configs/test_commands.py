@@ -122,7 +122,7 @@ def test_the_commands_of_the_documentation_are_there() -> None:
     text = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
     lines = re.findall(r"(?m)^    kubectl .* -- (secondlook .*?)(?: +[#>].*)?$", text)
     names = {parsed(shlex.split(line))[0] for line in lines}
-    assert {"users add", "users token create", "audit key", "keys env", "models stop"} <= names
+    assert {"users add", "users token create", "audit key", "keys env", "models promote"} <= names
 
 
 def test_the_files_that_the_documentation_names_are_there() -> None:

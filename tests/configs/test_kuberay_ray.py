@@ -15,6 +15,7 @@ from ray.autoscaler._private.kuberay.autoscaling_config import (
 )
 from ray.serve.schema import ServeDeploySchema
 
+from cluster.service_address import find_service
 from serve import request_ids
 from serve.app import AppArgs
 from serve.release import _document
@@ -136,6 +137,24 @@ def test_the_addresses_in_them_are_services(overlay: list[Manifest]) -> None:
     services = {each["metadata"]["name"] for each in overlay if each["kind"] == "Service"}
     text = json.dumps(of(overlay, "ConfigMap", "settings")["data"])
     assert set(re.findall(r"http://([\w-]+)", text)) - {"localhost"} <= services
+
+
+def test_the_app_finds_the_api_and_the_dashboard_for_trainings(
+    overlay: list[Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the names that KubeRay gives to its services: OF-A-RAYSERVICE-serve-svc, OF-HEAD-head-svc
+    (ray-operator/controllers/ray/utils/util.go)."""
+    ((_, pod),) = pods(of(overlay, "Deployment", "app"))
+    (container,) = pod["spec"]["containers"]
+    for each in container["env"]:
+        if "value" in each:
+            monkeypatch.setenv(each["name"], each["value"])
+    found = find_service(settings_of(overlay, monkeypatch))
+    assert found is not None
+    serving = of(overlay, "RayService", "serving")["metadata"]["name"]
+    training = of(overlay, "RayCluster", "training")["metadata"]["name"]
+    assert found.api_url == f"http://{serving}-serve-svc:8000"
+    assert Settings().dashboard_url == f"http://{training}-head-svc:8265"
 
 
 def test_what_the_cloud_must_be_told_is_in_the_documentation() -> None:

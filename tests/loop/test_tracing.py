@@ -227,6 +227,22 @@ _MOVES = st.lists(
 )  # fmt: skip
 
 
+def test_a_model_on_a_cluster_outlives_the_up_that_put_it_there() -> None:
+    def happened(index: int, type: str, **details: object) -> Found:
+        subject = {"model": model(1)} if type == "promotion.ended" else {}
+        return Found(index, Event(type, EVA, subject, details=details))
+
+    begins = happened(0, "promotion.ended")
+    stays = happened(1, "system.stopped", service_stays=True)
+    (span,) = spans([begins, stays])
+    assert span.until is None
+    removed = happened(2, "serving.removed")
+    (span,) = spans([begins, stays, removed])
+    assert span.until == removed
+    (span,) = spans([begins, happened(1, "system.stopped"), removed])
+    assert span.until is not None and span.until.index == 1
+
+
 @given(_MOVES)
 def test_one_model_at_a_time_is_in_service(moves: list[tuple[str, int, Outcome]]) -> None:
     events = [

@@ -181,7 +181,13 @@ def spoil(settings: Settings, folder: Path) -> tuple[ModelRef, ModelRef]:
 
 
 @contextmanager
-def trickle(api: str, clients: int = 2, *, pictures: int = 1) -> Iterator[Counter[tuple[int, str]]]:
+def trickle(
+    api: str,
+    clients: int = 2,
+    *,
+    pictures: int = 1,
+    headers: dict[str, str] | None = None,
+) -> Iterator[Counter[tuple[int, str]]]:
     """Detections all the time, of so many pictures for each client in turn; counts status and model
     version."""
     seen: Counter[tuple[int, str]] = Counter()
@@ -191,7 +197,7 @@ def trickle(api: str, clients: int = 2, *, pictures: int = 1) -> Iterator[Counte
         bodies = cycle(
             [picture(90, 60, seed=seed + clients * number) for number in range(pictures)]
         )
-        with httpx.Client(base_url=api, timeout=30) as client:
+        with httpx.Client(base_url=api, timeout=30, headers=headers) as client:
             while not stop.is_set():
                 body = next(bodies)
                 try:
@@ -244,10 +250,10 @@ def replicas(cluster: Cluster) -> set[str]:
 
 
 def running_replicas(cluster: Cluster) -> list[dict[str, Any]]:
-    from serve.release import _application, _client
+    from serve.dashboard import application_of, dashboard_client
 
-    with _client(cluster.dashboard) as client:
-        application = _application(client)
+    with dashboard_client(cluster.dashboard) as client:
+        application = application_of(client)
     assert application is not None
     return [
         replica

@@ -15,11 +15,11 @@ import pytest
 from loop.errors import Unavailable
 from loop.predictions import ModelRef
 from loop.serving_orders import ServingOrder
+from serve.dashboard import require_deployed
 from serve.release import (
     APP_NAME,
     ask_for,
     deploy,
-    require_deployed,
     wait_until_served,
     what_serves,
 )
