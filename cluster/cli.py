@@ -13,6 +13,7 @@ from cluster.commands import (
     data,
     erasing,
     gold,
+    jobs,
     models,
     oversight,
     retention,
@@ -52,6 +53,7 @@ run.add_to(app)
 data.add_to(app)
 gold.add_to(app)
 training.add_to(app)
+jobs.add_to(app)
 models.add_to(app)
 audit.add_to(app)
 techfile.add_to(app)
