@@ -6,7 +6,9 @@ Ray itself is not needed here; to import it takes more than a second.
 from __future__ import annotations
 
 import ipaddress
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +29,9 @@ _CONNECT_SECONDS = 5.0
 # The first request after the start of a cluster waits for its agent: half a minute has been seen.
 _CALL_SECONDS = 60.0
 _UPLOAD_SECONDS = 600.0
+# The dashboard of a cluster that has just started answers before its agent takes jobs: on two busy
+# cores, half a minute before. Each such answer comes after ten seconds.
+_AGENT_SECONDS, _NO_AGENT = 90.0, "No available agent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +102,17 @@ class RayJobs:
             # nothing would also let Ray put it on a worker, which may go away.
             "entrypoint_num_cpus": 0,
         }
-        self._send("POST", _JOBS, json=job)
+        deadline = time.monotonic() + _AGENT_SECONDS
+        while True:
+            try:
+                self._send("POST", _JOBS, json=job)
+                return
+            except Unavailable as error:
+                if _NO_AGENT not in error.message or time.monotonic() > deadline:
+                    raise
+            with suppress(NotFound):  # it was taken after all
+                self.get(job_id)
+                return
 
     def jobs(self) -> list[RayJob]:
         """Those of Second Look, newest first."""
