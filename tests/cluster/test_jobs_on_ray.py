@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from store.audit_log import open_audit_log
 from store.image_codec import encode_png
 from store.image_store import open_image_store
 from store.processes import free_port, marked_processes
+from store.sequencer import Sequencer
 from store.settings import Settings, load_settings
 from store.tracking import open_tracking
 from store.unit_of_work import open_units_of_work
@@ -66,8 +69,22 @@ def cluster(
         patch.setenv("SECONDLOOK_STORAGE_URL", s3.bucket())
         settings = load_settings(home)
         _fill(settings)
-        with local_ray(settings, free_port()) as ray:
+        with _log_at_work(settings), local_ray(settings, free_port()) as ray:
             yield settings, ray
+
+
+@contextmanager
+def _log_at_work(settings: Settings) -> Iterator[None]:
+    """As in the app: jobs elsewhere leave their events to it."""
+    ended = threading.Event()
+    sequencer = Sequencer(open_audit_log(settings))
+    thread = threading.Thread(target=sequencer.run, args=(ended,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _fill(settings: Settings) -> None:
