@@ -115,11 +115,14 @@ def logs(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until it has ended. Exit code 0 if well.")
     ] = False,
+    json: JsonOption = False,
 ) -> None:
     """What a job has printed."""
     jobs = _open(settings_of(context))
     if follow:
-        _follow(jobs, job_id)
+        _follow(jobs, job_id, as_json=json)
+    elif json:
+        print_json(_as_dict(jobs.get(job_id)) | {"log": jobs.whole_log(job_id)})
     else:
         sys.stdout.write(jobs.whole_log(job_id))
 
