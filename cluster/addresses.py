@@ -1,8 +1,30 @@
-"""Addresses: as they may be shown, and as they are asked by who does not wait for long."""
+"""Addresses: as they may be shown, whether they are this machine's, and as they are asked by who does
+not wait for long."""
 
 from __future__ import annotations
 
 import re
+import socket
+from urllib.parse import urlsplit
+
+import psutil
+
+from serve.loopback import is_loopback
+
+
+def is_loopback_url(url: str) -> bool:
+    """Whether only programs of the same machine (or of a tunnel's other end) are reached by it."""
+    return is_loopback(urlsplit(url).hostname or "")
+
+
+def is_here(host: str) -> bool:
+    """Whether ``host`` is an address of this machine, or a name of one."""
+    try:
+        found = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
+    except OSError:
+        return False
+    own = {each.address for addresses in psutil.net_if_addrs().values() for each in addresses}
+    return any(is_loopback(address) or address in own for address in found)
 
 
 def without_password(url: str) -> str:

@@ -15,6 +15,7 @@ from cluster.commands import (
     data,
     erasing,
     gold,
+    jobs,
     keys,
     models,
     oversight,
@@ -56,6 +57,7 @@ cluster.add_to(app)
 data.add_to(app)
 gold.add_to(app)
 training.add_to(app)
+jobs.add_to(app)
 models.add_to(app)
 audit.add_to(app)
 backup.add_to(app)

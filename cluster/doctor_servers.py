@@ -14,10 +14,11 @@ import httpx
 
 from cluster.addresses import without_password
 from cluster.findings import Check, Finding
-from cluster.joined_ray import find_dashboard, is_loopback, joins
+from cluster.joined_ray import find_dashboard, joins
 from cluster.service_address import find_service
 from loop.errors import Unavailable
 from serve.dashboard import authorisation, ray_token
+from serve.loopback import is_loopback
 from store.objects import Bucket
 from store.own_key import api_headers
 from store.settings import Settings

@@ -1,8 +1,9 @@
-"""Jobs of this machine: each a process of its own, with its record, log and end as files.
+"""What is known of jobs on this machine's disk, so that it outlives the cluster that ran them.
 
-Whoever opens the folder finds them again, after a restart too: a process by its id and start time.
-``ID.json`` says what was started, ``ID.stop`` is there once it was asked to stop, ``ID.end.json``
-is written by `cluster.job_runner`, ``ID.log`` has what it printed.
+``ID.json`` says what was handed in and where, ``ID.stop`` is there once it was asked to stop,
+``ID.end.json`` says how it ended, ``ID.log`` has what it printed. For a job that runs in place,
+`cluster.job_runner` writes the last two, and ``ID.process.json``; for one that runs elsewhere, they
+are copied once it was seen to have ended.
 """
 
 from __future__ import annotations
@@ -11,24 +12,23 @@ import fcntl
 import json
 import os
 import re
+import secrets
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import psutil
 
-from loop.errors import BrokenRecord, NotFound, Unavailable
-from loop.events import new_id, now
+from loop.errors import BrokenRecord, NotFound
+from loop.events import now
 from store.processes import find_process
 from ui.operations import Job, JobKind, JobState
 
-_JOB_ID = re.compile(r"[0-9a-f]{32}")
+_JOB_ID = re.compile(r"sl-[a-z]{1,16}-[0-9a-f]{8}")
 # Colours and cursor movements of programs that think they write to a terminal (ECMA-48).
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _MOST_KEPT = 50
@@ -36,21 +36,22 @@ _MOST_LOG_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
-    """What to run. The environment is the whole one; ``grace_seconds`` is how long it may take to
-    end once it was interrupted."""
+class JobRecord:
+    """What was handed in. ``url`` is the dashboard's; ``here`` whether the job runs in place, on
+    this machine and in this home; ``workspace`` is the folder whose pipeline it runs."""
 
-    arguments: Sequence[str]
-    folder: Path
-    environment: Mapping[str, str]
-    grace_seconds: float
+    kind: JobKind
+    started_by: str
+    parameters: Mapping[str, Any]
+    url: str
+    here: bool
+    workspace: str = ""
+    started_at: str = ""
 
 
 class JobFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        # Kept until they are reaped, for a zombie looks like a process that lives.
-        self._children: list[subprocess.Popen[bytes]] = []
         self._ended: dict[str, Job] = {}
 
     @contextmanager
@@ -61,49 +62,128 @@ class JobFiles:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def start(
-        self, kind: JobKind, parameters: Mapping[str, Any], started_by: str, command: Command
-    ) -> Job:
+    def new_id(self, kind: JobKind) -> str:
+        return f"sl-{kind.value}-{secrets.token_hex(4)}"
+
+    def base(self, job_id: str) -> Path:
+        """Of the job's files, without their endings."""
+        return self._folder / job_id
+
+    def write(self, job_id: str, record: JobRecord) -> None:
         self._prune()
-        job = Job(new_id(), kind, JobState.RUNNING, started_by, dict(parameters), now())
+        raw = {
+            "kind": record.kind.value,
+            "started_by": record.started_by,
+            "parameters": dict(record.parameters),
+            "url": record.url,
+            "here": record.here,
+            "workspace": record.workspace,
+            "started_at": record.started_at or now(),
+        }
+        self._write(job_id, "json", raw)
+
+    def forget(self, job_id: str) -> None:
+        self._ended.pop(job_id, None)
+        for path in self._folder.glob(f"{job_id}.*"):
+            path.unlink(missing_ok=True)
+
+    def ids(self) -> list[str]:
+        """Newest first."""
+        return sorted(self._known(), key=lambda job_id: self.record(job_id).started_at)[::-1]
+
+    def record(self, job_id: str) -> JobRecord:
+        """Raises `NotFound`."""
+        path = self._path(job_id, "json")
+        if not _JOB_ID.fullmatch(job_id) or not path.exists():
+            raise NotFound("There is no such job.", hint="See: secondlook jobs list.")
         try:
-            with self._path(job.id, "log").open("ab") as output:
-                self._children.append(self._popen(job.id, command, output))
-            self._write(job, self._children[-1].pid)
-        except OSError as error:
-            raise Unavailable(
-                f"The job cannot be started: {error.strerror}.",
-                hint=f"Check that {self._folder} and {command.folder} can be written.",
-            ) from error
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            return JobRecord(**raw | {"kind": JobKind(raw["kind"])})
+        except (ValueError, TypeError, KeyError) as error:
+            raise BrokenRecord(f"{path} is not a job's record.", hint="Delete it.") from error
+
+    def ended(self, job_id: str) -> Job | None:
+        """How it ended; None for one of which nobody has written that down."""
+        if job_id not in self._ended:
+            try:
+                raw = json.loads(self._path(job_id, "end.json").read_text(encoding="utf-8"))
+                code, ended_at = raw["exit_code"], str(raw["ended_at"])
+                state = raw.get("state")
+            except (FileNotFoundError, ValueError, KeyError):
+                return None
+            self._ended[job_id] = replace(
+                self.job(job_id, JobState(state) if state else self._end_state(job_id, code)),
+                exit_code=code,
+                ended_at=ended_at,
+            )
+        return self._ended[job_id]
+
+    def job(self, job_id: str, state: JobState) -> Job:
+        """In a state that somebody else knows."""
+        record = self.record(job_id)
+        return Job(
+            id=job_id,
+            kind=record.kind,
+            state=state,
+            started_by=record.started_by,
+            parameters=record.parameters,
+            started_at=record.started_at,
+        )
+
+    def end(self, job_id: str, state: JobState, exit_code: int | None, at: str = "") -> Job:
+        """Write down how it ended, for a job that could not do it itself. Without ``at``, its last
+        sign of life counts."""
+        ended_at = at or self._last_sign(job_id)
+        raw = {"state": state.value, "exit_code": exit_code, "ended_at": ended_at}
+        self._write(job_id, "end.json", raw)
+        job = replace(self.job(job_id, state), exit_code=exit_code, ended_at=ended_at)
+        self._ended[job_id] = job
         return job
 
-    def jobs(self) -> list[Job]:
-        """Newest first."""
-        self._children = [child for child in self._children if child.poll() is None]
-        jobs = [self._read(path.stem) for path in self._records()]
-        return sorted(jobs, key=lambda job: job.started_at, reverse=True)
-
-    def get(self, job_id: str) -> Job:
-        if not _JOB_ID.fullmatch(job_id) or not self._path(job_id, "json").exists():
-            raise NotFound("There is no such job.", hint="Reload the page: old jobs are forgotten.")
-        self._children = [child for child in self._children if child.poll() is None]
-        return self._read(job_id)
-
     def log(self, job_id: str, lines: int) -> str:
-        self.get(job_id)
-        with self._path(job_id, "log").open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _MOST_LOG_BYTES))
-            text = file.read().decode("utf-8", errors="replace")
-        return "\n".join(_ESCAPES.sub("", text).splitlines()[-lines:])
+        """The last lines of it; empty where there is none yet."""
+        try:
+            with self._path(job_id, "log").open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - _MOST_LOG_BYTES))
+                text = file.read().decode("utf-8", errors="replace")
+        except FileNotFoundError:
+            return ""
+        return last_lines(text, lines)
+
+    def whole_log(self, job_id: str) -> str:
+        try:
+            return self._path(job_id, "log").read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def keep_log(self, job_id: str, text: str) -> None:
+        """In place of what is there."""
+        draft = self._path(job_id, f"log.{os.getpid()}")
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(self._path(job_id, "log"))
+
+    def note_stop(self, job_id: str) -> None:
+        self._path(job_id, "stop").touch()
+
+    def asked_to_stop(self, job_id: str) -> bool:
+        return self._path(job_id, "stop").exists()
+
+    def process(self, job_id: str) -> tuple[bool, psutil.Process | None]:
+        """Whether its keeper has been seen, and the keeper if it lives: of a job in place."""
+        try:
+            raw = json.loads(self._path(job_id, "process.json").read_text(encoding="utf-8"))
+            return True, find_process(int(raw["pid"]), float(raw["started"]))
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return False, None
 
     def last_output(self, job_id: str) -> float:
-        """When it last printed something, in seconds since 1970."""
-        return self._path(job_id, "log").stat().st_mtime
+        """When it last printed something, in seconds since 1970; else when it was written down."""
+        log, record = self._path(job_id, "log"), self._path(job_id, "json")
+        return (log if log.exists() else record).stat().st_mtime
 
     def interrupt(self, job_id: str) -> None:
-        """Ask it to end, as Ctrl-C does; its runner kills what is left after the grace."""
-        self._path(job_id, "stop").touch()
-        process = self._process(self._raw(job_id))
+        """Ask a job in place to end, without Ray: where there is none any more."""
+        _, process = self.process(job_id)
         if process is not None:
             try:
                 process.send_signal(signal.SIGINT)
@@ -111,92 +191,41 @@ class JobFiles:
                 return
 
     def wait(self, job_id: str, seconds: float) -> None:
-        process = self._process(self._raw(job_id))
+        _, process = self.process(job_id)
         if process is not None:
             psutil.wait_procs([process], timeout=seconds)
 
-    def _popen(self, job_id: str, command: Command, output: BinaryIO) -> subprocess.Popen[bytes]:
-        runner = [sys.executable, "-m", "cluster.job_runner", str(self._path(job_id, "end.json"))]
-        return subprocess.Popen(
-            [*runner, str(command.grace_seconds), *command.arguments],
-            cwd=command.folder,
-            env=dict(command.environment),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            # What ends the app or its terminal does not end a training.
-            start_new_session=True,
-        )
-
-    def _read(self, job_id: str) -> Job:
-        if job_id in self._ended:
-            return self._ended[job_id]
-        raw = self._raw(job_id)
-        job = Job(
-            id=job_id,
-            kind=JobKind(raw["kind"]),
-            state=JobState.RUNNING,
-            started_by=raw["started_by"],
-            parameters=raw["parameters"],
-            started_at=raw["started_at"],
-        )
-        asked_to_stop = self._path(job_id, "stop").exists()
-        if self._process(raw) is not None:
-            return replace(job, state=JobState.STOPPING) if asked_to_stop else job
-        code, ended_at = self._end(job_id)
+    def _end_state(self, job_id: str, code: int | None) -> JobState:
         if code == 0:
-            state = JobState.SUCCEEDED
-        else:
-            state = JobState.STOPPED if asked_to_stop else JobState.FAILED
-        self._ended[job_id] = replace(job, state=state, exit_code=code, ended_at=ended_at)
-        return self._ended[job_id]
+            return JobState.SUCCEEDED
+        return JobState.STOPPED if self.asked_to_stop(job_id) else JobState.FAILED
 
-    def _end(self, job_id: str) -> tuple[int | None, str]:
-        """Exit code and time; where nobody was left to write them down, the last sign of life."""
-        try:
-            raw = json.loads(self._path(job_id, "end.json").read_text(encoding="utf-8"))
-            return int(raw["exit_code"]), str(raw["ended_at"])
-        except (FileNotFoundError, ValueError, KeyError):
-            at = datetime.fromtimestamp(self._path(job_id, "log").stat().st_mtime, UTC)
-            return None, at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    def _last_sign(self, job_id: str) -> str:
+        for ending in ("log", "json"):
+            path = self._path(job_id, ending)
+            if path.exists():
+                at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+                return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return now()
 
-    def _write(self, job: Job, pid: int) -> None:
-        try:
-            started = psutil.Process(pid).create_time()
-        except psutil.NoSuchProcess:
-            started = 0.0
-        raw = {
-            "kind": job.kind.value,
-            "started_by": job.started_by,
-            "parameters": dict(job.parameters),
-            "started_at": job.started_at,
-            "pid": pid,
-            "started": started,
-        }
-        draft = self._path(job.id, "new")
+    def _write(self, job_id: str, ending: str, raw: Mapping[str, Any]) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        draft = self._path(job_id, f"{ending}.{os.getpid()}")
         draft.write_text(json.dumps(raw), encoding="utf-8")
-        draft.replace(self._path(job.id, "json"))
+        draft.replace(self._path(job_id, ending))
 
-    def _raw(self, job_id: str) -> dict[str, Any]:
-        path = self._path(job_id, "json")
-        try:
-            raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise BrokenRecord(f"{path} is not a job's record.", hint="Delete it.") from error
-        return raw
-
-    def _process(self, raw: Mapping[str, Any]) -> psutil.Process | None:
-        return find_process(int(raw["pid"]), float(raw["started"]))
-
-    def _records(self) -> list[Path]:
-        return [path for path in self._folder.glob("*.json") if _JOB_ID.fullmatch(path.stem)]
+    def _known(self) -> list[str]:
+        return [path.stem for path in self._folder.glob("*.json") if _JOB_ID.fullmatch(path.stem)]
 
     def _prune(self) -> None:
-        """Forget the oldest jobs, so that this one is the last of those that are kept."""
-        for job in self.jobs()[_MOST_KEPT - 1 :]:
-            self._ended.pop(job.id, None)
-            for path in self._folder.glob(f"{job.id}.*"):
-                path.unlink()
+        """Forget the oldest jobs that have ended, so that with this one enough are kept."""
+        for job_id in self.ids()[_MOST_KEPT - 1 :]:
+            if self.ended(job_id) is not None:
+                self.forget(job_id)
 
     def _path(self, job_id: str, ending: str) -> Path:
         return self._folder / f"{job_id}.{ending}"
+
+
+def last_lines(text: str, lines: int) -> str:
+    return "\n".join(_ESCAPES.sub("", text).splitlines()[-lines:])

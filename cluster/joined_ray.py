@@ -5,14 +5,13 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
-import psutil
-
+from cluster.addresses import is_here
 from loop.errors import Conflict, Misconfigured, Unavailable
 from serve.dashboard import nodes_of, serve_details
+from serve.loopback import is_loopback
 from store.settings import Settings
 
 _DASHBOARD_PORT = 8265
@@ -109,23 +108,6 @@ def spread_warning(settings: Settings, dashboard_url: str) -> str | None:
         "HAProxy on the head reaches those on the head alone. Set SECONDLOOK_HOST=0.0.0.0, or "
         "SECONDLOOK_HAPROXY=false where the head is started."
     )
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def is_here(host: str) -> bool:
-    """Whether ``host`` is an address of this machine, or a name of one."""
-    try:
-        found = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
-    except OSError:
-        return False
-    own = {each.address for addresses in psutil.net_if_addrs().values() for each in addresses}
-    return any(is_loopback(address) or address in own for address in found)
 
 
 def _head(address: str) -> str:

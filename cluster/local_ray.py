@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import tempfile
@@ -13,13 +14,15 @@ from typing import Any
 
 import psutil
 
-from cluster.processes import descendants
-from loop.errors import Unavailable
+from cluster.processes import descendants, require_free_port
+from loop.errors import Misconfigured, Unavailable
 from serve.haproxy import proxy_environment
 from serve.request_ids import ENVIRONMENT
-from store.processes import end_processes, environment
+from store.processes import end_processes, environment, free_port
 from store.settings import Settings
 
+# ray._private.ray_constants.DEFAULT_DASHBOARD_AGENT_LISTEN_PORT
+_AGENT_PORT = 52365
 # Enough for Serve and a handful of folds.
 _STARTUP_CONCURRENCY = 8
 # Ray rotates what its workers write only if it is told to, and a replica writes a line a request.
@@ -67,21 +70,22 @@ def local_ray(settings: Settings, dashboard_port: int) -> Iterator[LocalRay]:
 def _started(ray: Any, settings: Settings, dashboard_port: int) -> Iterator[LocalRay]:
     before = set(descendants(os.getpid()))
     try:
-        ray.init(
-            address="local",
-            include_dashboard=True,
-            dashboard_host=settings.host,
-            dashboard_port=dashboard_port,
-            _system_config={
-                # Ray warns on stdout at four times as many processes; a fold is four of them.
-                "worker_maximum_startup_concurrency": _STARTUP_CONCURRENCY,
-                # Detectors are not to stand behind everything else on the machine, as workers of
-                # Ray do by default; training does so itself (`train.fold_worker.step_back`).
-                "worker_niceness": 0,
-            },
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        with _agent_port(ray):
+            ray.init(
+                address="local",
+                include_dashboard=True,
+                dashboard_host=settings.host,
+                dashboard_port=dashboard_port,
+                _system_config={
+                    # Ray warns on stdout at four times as many processes; a fold is four of them.
+                    "worker_maximum_startup_concurrency": _STARTUP_CONCURRENCY,
+                    # Detectors are not to stand behind everything else on the machine, as workers
+                    # of Ray do by default; training does so itself (`train.fold_worker.step_back`).
+                    "worker_niceness": 0,
+                },
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
     except (RuntimeError, ConnectionError, TimeoutError, OSError) as error:
         _end_since(before)
         raise Unavailable(
@@ -96,6 +100,23 @@ def _started(ray: Any, settings: Settings, dashboard_port: int) -> Iterator[Loca
         started = set(descendants(os.getpid())) - before
         ray.shutdown()
         end_processes(list(started))
+
+
+@contextmanager
+def _agent_port(ray: Any) -> Iterator[None]:
+    """A port for the agent that takes jobs. Where the usual one is another Ray's, the agent would
+    stay without (ray/dashboard/agent.py), and `ray.init` has no option for it."""
+    parameter = ray._private.parameter
+    usual = parameter.RayParams
+    try:
+        require_free_port("", _AGENT_PORT, "Ray's agent", "")
+    except Misconfigured:
+        port = free_port("")
+        parameter.RayParams = functools.partial(usual, dashboard_agent_listen_port=port)
+    try:
+        yield
+    finally:
+        parameter.RayParams = usual
 
 
 @contextmanager

@@ -1,30 +1,50 @@
-"""Trainings and measurements that people start from the app, as jobs of this machine."""
+"""Trainings and measurements as jobs of Ray, for the app and for `secondlook jobs`.
+
+On the cluster that `secondlook up` runs here, a job runs in place: in the workspace's own folder,
+and with this machine's code. To a cluster elsewhere the code and the workspace travel
+(`cluster.job_package`), and results come back by a bucket (`cluster.job_entry`).
+"""
 
 from __future__ import annotations
 
 import contextlib
-import os
+import json
 import re
+import shlex
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from cluster.job_files import Command, JobFiles
+from cluster.job_files import JobFiles, JobRecord, last_lines
+from cluster.job_package import job_package
+from cluster.job_place import Place, find_place
+from cluster.job_settings import job_environment, remote_environment
+from cluster.ray_jobs import KIND, PARAMETERS, STARTED_BY, RayJob, RayJobs
 from loop.access import Permission, require
-from loop.errors import Conflict, InvalidInput, LoopError, Misconfigured
+from loop.errors import Conflict, InvalidInput, LoopError, Misconfigured, NotFound, Unavailable
 from loop.events import Actor, Event, Outcome, Role
 from loop.ports import UnitsOfWork
 from store.settings import Settings
 from store.workspace import Workspace, init_workspace
 from train.params import Params, load_params
 from train.paths import PARAMS
-from ui.operations import Job, JobKind, Parameter
+from ui.operations import Job, JobKind, JobState, Parameter
 
 # A training that is interrupted gives its folds, and Ray, a minute to end (store/workspace.py).
 _GRACE_SECONDS = 90.0
+# Ray kills what it told to end after so many seconds more; by then all has ended by itself.
+_RAY_MARGIN_SECONDS = 15
+# What Ray says of a job is believed for so long: a page asks several times a second.
+_KNOWN_SECONDS, _SILENCE_SECONDS = 1.5, 10.0
+# A job in place whose process was never seen, and that Ray does not tell of, may still begin.
+_START_SECONDS = 120.0
+_FOLLOW_SECONDS, _MOST_SILENCE_SECONDS = 1.0, 900.0
 _OFFERED = {
     "K_FOLDS": "Folds of the cross-validation, at most as many as there are subjects.",
     "EPOCHS": "Passes over the training images, at most.",
@@ -37,15 +57,33 @@ _OFFERED = {
 # No way out of the workspace: this comes over the network.
 _BASE_MODEL = re.compile(r"\w[\w-]*(\.[\w-]+)*(/\w[\w-]*(\.[\w-]+)*)*")
 _VERSION = re.compile(r"[0-9]{1,9}")
-# What only the app itself needs.
-_SECRETS = ("SECONDLOOK_SESSION_KEY", "SECONDLOOK_OIDC_CLIENT_SECRET")
+_STATES = {
+    "PENDING": JobState.QUEUED,
+    "RUNNING": JobState.RUNNING,
+    "SUCCEEDED": JobState.SUCCEEDED,
+    "FAILED": JobState.FAILED,
+    "STOPPED": JobState.STOPPED,
+}
+_MEASUREMENTS = (JobKind.PROPOSE, JobKind.MEASURE)
 
 
-class LocalTrainingJobs:
-    """Implements `ui.operations.TrainingJobs` with processes; state lies in ``HOME/run/jobs``.
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """``arguments`` are those of ``secondlook``; ``workspace`` is where they are meant, if in one.
+    ``weights`` are files of it, relative to it, that a training starts from."""
 
-    ``program`` is the command line to start, for tests another one; ``grace_seconds`` is how long
-    a job may take to end itself.
+    kind: JobKind
+    parameters: Mapping[str, Any]
+    arguments: Sequence[str]
+    workspace: Path | None = None
+    weights: tuple[Path, ...] = ()
+
+
+class RayTrainingJobs:
+    """Implements `ui.operations.TrainingJobs`; what outlives the cluster lies in ``HOME/run/jobs``.
+
+    ``program`` is the command line to start in place, for tests another one; ``grace_seconds`` is
+    how long a job may take to end itself; ``find`` says where jobs run now.
     """
 
     def __init__(
@@ -55,13 +93,17 @@ class LocalTrainingJobs:
         *,
         program: Sequence[str] = (sys.executable, "-m", "cluster.cli"),
         grace_seconds: float = _GRACE_SECONDS,
+        find: Callable[[Settings], Place] = find_place,
     ) -> None:
         self._settings = settings
         self._units = units
         self._program = program
         self._grace_seconds = grace_seconds
+        self._find = find
         self._files = JobFiles(settings.run_dir / "jobs")
         self._started_in = Path.cwd()
+        # What Ray said last, and until when (time.monotonic) it is not asked again.
+        self._told: dict[str, tuple[float, Job]] = {}
 
     def defaults(self) -> tuple[Parameter, ...]:
         values = Params()
@@ -72,94 +114,198 @@ class LocalTrainingJobs:
         return tuple(_parameter(name, text, values) for name, text in _OFFERED.items())
 
     def start(self, parameters: Mapping[str, Any], *, actor: Actor) -> Job:
-        require(actor, Permission.TRAIN)
         checked = _checked(parameters)
         changes = [word for name, value in checked.items() for word in ("-S", f"{name}={value}")]
-        return self._start(JobKind.KFOLD, checked, ["train", "kfold", *changes], actor)
+        arguments = ["train", "kfold", *changes]
+        return self.submit(
+            JobRequest(JobKind.KFOLD, checked, arguments, self._workspace_folder()), actor=actor
+        )
 
     def propose(self, version: str, *, actor: Actor) -> Job:
-        require(actor, Permission.TRAIN)
         _check_versions([version])
         arguments = ["models", "compare", version]
-        return self._start(JobKind.PROPOSE, {"version": version}, arguments, actor)
+        return self.submit(
+            JobRequest(JobKind.PROPOSE, {"version": version}, arguments), actor=actor
+        )
 
     def measure(self, versions: Sequence[str], *, actor: Actor) -> Job:
-        require(actor, Permission.TRAIN)
         _check_versions(versions)
         arguments = ["models", "measure", *versions]
-        return self._start(JobKind.MEASURE, {"versions": list(versions)}, arguments, actor)
-
-    def jobs(self) -> list[Job]:
-        return self._files.jobs()
+        request = JobRequest(JobKind.MEASURE, {"versions": list(versions)}, arguments)
+        return self.submit(request, actor=actor)
 
     def last_output(self, job_id: str) -> float:
-        """When the job last printed something, in seconds since 1970."""
+        """When the job last printed something, in seconds since 1970; of one elsewhere, whose log
+        is not here, when it was handed in."""
         return self._files.last_output(job_id)
 
-    def log(self, job_id: str, lines: int) -> str:
-        return self._files.log(job_id, lines)
-
-    def stop(self, job_id: str, *, actor: Actor) -> None:
+    def submit(self, request: JobRequest, *, actor: Actor) -> Job:
+        """Hand it in. Raises `NotAllowed`; `Conflict` while another runs on this machine;
+        `Unavailable` or `Misconfigured` where the cluster does not take it."""
         require(actor, Permission.TRAIN)
-        job = self._files.get(job_id)
-        if not job.state.active:
-            raise Conflict(f"This job has ended already: it {_said(job)}.")
-        self._interrupt(job, actor)
-
-    def end(self) -> None:
-        """Interrupt what runs and wait for it: for whoever takes down what it trains on."""
-        for job in self._files.jobs():
-            if job.state.active:
-                self._interrupt(job, self._settings.acting(Role.SYSTEM))
-                self._files.wait(job.id, self._grace_seconds)
-
-    def _start(
-        self, kind: JobKind, parameters: Mapping[str, Any], arguments: Sequence[str], actor: Actor
-    ) -> Job:
         with self._files.turn():
-            running = next((job for job in self._files.jobs() if job.state.active), None)
+            details = {"parameters": dict(request.parameters)}
+            place = self._find(self._settings)
+            running = self.blocking()
             if running is not None:
                 raise Conflict(
                     f"Another job {_said(running)} since {running.started_at[11:16]} UTC.",
                     hint="Wait for it, or stop it.",
                 )
-            details = {"parameters": dict(parameters)}
-            self._record("requested", kind, actor, {}, details, Outcome.INTENDED)
+            self._record("requested", request.kind, actor, {}, details, Outcome.INTENDED)
             try:
-                job = self._run(kind, parameters, arguments, actor)
+                job = self._hand_in(place, request, actor)
             except LoopError as error:
-                self._record("requested", kind, actor, {}, details, Outcome.FAILED, error.message)
+                failed = Outcome.FAILED
+                self._record("requested", request.kind, actor, {}, details, failed, error.message)
                 raise
-            self._record("requested", kind, actor, {"job_id": job.id}, details)
+            self._record("requested", request.kind, actor, {"job_id": job.id}, details)
         return job
 
-    def _run(
-        self, kind: JobKind, parameters: Mapping[str, Any], arguments: Sequence[str], actor: Actor
-    ) -> Job:
-        settings = self._settings
-        folder = self._workspace() if kind is JobKind.KFOLD else settings.home
-        kept = {name: value for name, value in os.environ.items() if name not in _SECRETS}
-        environment = (
-            kept
-            | settings.environment()
-            | {
-                "SECONDLOOK_ACTOR": actor.pseudonym,
-                "SECONDLOOK_ACTOR_AUTHENTICATED_BY": actor.authenticated_by.value,
-            }
-        )
-        command = [*self._program, "--home", str(settings.home), *arguments]
-        return self._files.start(
-            kind,
-            parameters,
-            actor.pseudonym,
-            Command(command, folder, environment, self._grace_seconds),
-        )
+    def jobs(self) -> list[Job]:
+        return [self._look(job_id) for job_id in self._files.ids()]
 
-    def _workspace(self) -> Path:
-        folder = self._workspace_folder()
-        if not (folder / "dvc.yaml").exists():
-            return init_workspace(folder).folder
-        return Workspace(folder).folder
+    def all_jobs(self) -> list[Job]:
+        """And those that others handed in on the same cluster, as far as it can be reached."""
+        own = self.jobs()
+        known = {job.id for job in own}
+        with contextlib.suppress(LoopError):
+            told = RayJobs(self._find(self._settings).url).jobs()
+            own += [job for job in map(_foreign, told) if job is not None and job.id not in known]
+        return sorted(own, key=lambda job: job.started_at, reverse=True)
+
+    def get(self, job_id: str) -> Job:
+        """Raises `NotFound`; `Unavailable` for one of others whose cluster does not answer."""
+        try:
+            return self._look(job_id)
+        except NotFound:
+            found = _foreign(RayJobs(self._find(self._settings).url).get(job_id))
+            if found is None:
+                raise
+            return found
+
+    def log(self, job_id: str, lines: int) -> str:
+        record = self._files.record(job_id)
+        if record.here or self._files.ended(job_id) is not None:
+            return self._files.log(job_id, lines)
+        try:
+            return last_lines(RayJobs(record.url).log(job_id), lines)
+        except LoopError as error:
+            return error.message
+
+    def whole_log(self, job_id: str) -> str:
+        """Raises `NotFound`, `Unavailable`."""
+        try:
+            record = self._files.record(job_id)
+        except NotFound:
+            return RayJobs(self._find(self._settings).url).log(job_id)
+        if record.here or self._files.ended(job_id) is not None:
+            return self._files.whole_log(job_id)
+        return RayJobs(record.url).log(job_id)
+
+    def follow(self, job_id: str, write: Callable[[str], None]) -> Job:
+        """Hand on what a job prints until it has ended, also over times in which its cluster does
+        not answer. Raises `Unavailable` when that lasts for a quarter of an hour."""
+        printed, heard = 0, time.monotonic()
+        while True:
+            began = time.monotonic()
+            try:
+                # First the state: what is printed after it, nobody prints any more.
+                job = self.get(job_id)
+                text = self.whole_log(job_id)
+            except Unavailable:
+                if time.monotonic() - heard > _MOST_SILENCE_SECONDS:
+                    raise
+                time.sleep(_FOLLOW_SECONDS)
+                continue
+            heard = time.monotonic()
+            write(text[printed:])
+            printed = len(text)
+            if not job.state.active:
+                return job
+            # A long log is not asked for as often.
+            time.sleep(max(_FOLLOW_SECONDS, 4 * (heard - began)))
+
+    def stop(self, job_id: str, *, actor: Actor) -> None:
+        require(actor, Permission.TRAIN)
+        job = self.get(job_id)
+        if not job.state.active:
+            raise Conflict(f"This job has ended already: it {_said(job)}.")
+        self._interrupt(job, actor)
+
+    def end(self) -> None:
+        """Interrupt what runs on this machine and wait for it: for whoever takes down what it
+        trains on, and for what trains on a Ray that is gone."""
+        for job in self.jobs():
+            if job.state.active and self._files.record(job.id).here:
+                self._interrupt(job, self._settings.acting(Role.SYSTEM))
+                self._files.wait(job.id, self._grace_seconds)
+                if self._files.ended(job.id) is None:
+                    self._files.end(job.id, JobState.STOPPED, None)
+
+    def blocking(self) -> Job | None:
+        """On this machine, whose cores are enough for one; a cluster elsewhere has a queue."""
+        if not self._find(self._settings).here:
+            return None
+        here = (job for job in self.jobs() if self._files.record(job.id).here)
+        return next((job for job in here if job.state.active), None)
+
+    def _hand_in(self, place: Place, request: JobRequest, actor: Actor) -> Job:
+        ray = RayJobs(place.url)
+        ray.require_token()
+        job_id = self._files.new_id(request.kind)
+        workspace = self._workspace(request.workspace) if request.workspace else None
+        environment = job_environment(self._settings, job_id, actor)
+        if not place.here:
+            environment |= remote_environment(self._settings)
+        patience = int(self._grace_seconds) + _RAY_MARGIN_SECONDS
+        environment |= {"RAY_JOB_STOP_WAIT_TIME_S": str(patience), "PYTHONUNBUFFERED": "1"}
+        metadata = {
+            KIND: request.kind.value,
+            STARTED_BY: actor.pseudonym,
+            PARAMETERS: json.dumps(dict(request.parameters)),
+        }
+        folder = str(workspace.folder) if workspace else ""
+        record = JobRecord(
+            request.kind, actor.pseudonym, request.parameters, place.url, place.here, folder
+        )
+        # Before Ray starts it: what runs in place writes beside it.
+        self._files.write(job_id, record)
+        try:
+            if place.here:
+                line = self._line_in_place(job_id, request, workspace)
+                ray.submit(job_id, line, environment=environment, metadata=metadata)
+            else:
+                with job_package(workspace, request.weights) as (package, digest):
+                    uri = ray.upload(package, digest)
+                ray.submit(
+                    job_id,
+                    self._line_elsewhere(request),
+                    environment=environment,
+                    metadata=metadata,
+                    working_dir=uri,
+                )
+        except BaseException:
+            self._files.forget(job_id)
+            raise
+        return self._files.job(job_id, JobState.QUEUED)
+
+    def _line_in_place(self, job_id: str, request: JobRequest, workspace: Workspace | None) -> str:
+        home = self._settings.home
+        words = [sys.executable, "-m", "cluster.job_runner", str(self._files.base(job_id))]
+        words += [str(self._grace_seconds), *self._program, "--home", str(home)]
+        folder = workspace.folder if workspace else home
+        return f"cd {shlex.quote(str(folder))} && exec {shlex.join([*words, *request.arguments])}"
+
+    def _line_elsewhere(self, request: JobRequest) -> str:
+        words = ["python", "-m", "cluster.job_runner", "-", str(self._grace_seconds)]
+        return shlex.join([*words, "python", "-m", "cluster.job_entry", *request.arguments])
+
+    def _workspace(self, folder: Path) -> Workspace:
+        own = folder == self._settings.home / "workspace" or folder == self._settings.workspace
+        if own and not (folder / "dvc.yaml").exists():
+            return init_workspace(folder)
+        return Workspace(folder)
 
     def _workspace_folder(self) -> Path:
         """``SECONDLOOK_WORKSPACE``, the home's own, or the folder that the app was started in."""
@@ -169,10 +315,83 @@ class LocalTrainingJobs:
         elsewhere = (self._started_in / "dvc.yaml").is_file()
         return self._started_in if elsewhere and not own.exists() else own
 
+    def _look(self, job_id: str) -> Job:
+        ended = self._files.ended(job_id)
+        if ended is not None:
+            return ended
+        record = self._files.record(job_id)
+        if record.here:
+            seen, process = self._files.process(job_id)
+            if process is not None:
+                return self._running(job_id, JobState.RUNNING)
+            if seen:  # it may have written its end a moment ago
+                return self._files.ended(job_id) or self._lost(job_id)
+        until, job = self._told.get(job_id, (0.0, None))
+        if job is None or time.monotonic() > until:
+            seconds, job = self._ask(job_id, record)
+            self._told[job_id] = (time.monotonic() + seconds, job)
+        return job
+
+    def _ask(self, job_id: str, record: JobRecord) -> tuple[float, Job]:
+        """What Ray knows of the job, and for how many seconds that is good."""
+        ray = RayJobs(record.url)
+        try:
+            told = ray.get(job_id)
+            log = "" if told.active else ray.log(job_id)
+        except NotFound:
+            return _KNOWN_SECONDS, self._lost(job_id)
+        except LoopError:
+            return _SILENCE_SECONDS, self._unheard(job_id, record)
+        if told.active:
+            return _KNOWN_SECONDS, self._running(job_id, _STATES[told.status])
+        return _KNOWN_SECONDS, self._files.ended(job_id) or self._keep(job_id, told, log)
+
+    def _keep(self, job_id: str, told: RayJob, log: str) -> Job:
+        """Write down how it ended: Ray forgets it with the cluster."""
+        state = _STATES[told.status]
+        if state is JobState.FAILED:
+            if told.exit_code is None:  # it never began, and its log does not say why
+                log = f"{log.rstrip()}\n{told.message}\n".lstrip()
+            if self._files.asked_to_stop(job_id):
+                state = JobState.STOPPED
+        self._files.keep_log(job_id, log)
+        return self._files.end(job_id, state, told.exit_code, told.ended_at)
+
+    def _unheard(self, job_id: str, record: JobRecord) -> Job:
+        """Of a cluster that does not answer. In place, it may have gone with all its jobs."""
+        if not record.here:
+            return self._running(job_id, JobState.RUNNING)
+        if _seconds_since(record.started_at) > _START_SECONDS:
+            return self._lost(job_id)
+        return self._running(job_id, JobState.QUEUED)
+
+    def _lost(self, job_id: str) -> Job:
+        """Nobody was left to see it end."""
+        stopped = self._files.asked_to_stop(job_id)
+        return self._files.end(job_id, JobState.STOPPED if stopped else JobState.FAILED, None)
+
+    def _running(self, job_id: str, state: JobState) -> Job:
+        asked = self._files.asked_to_stop(job_id)
+        return self._files.job(job_id, JobState.STOPPING if asked else state)
+
     def _interrupt(self, job: Job, actor: Actor) -> None:
         details = {"parameters": dict(job.parameters)}
         self._record("stopped", job.kind, actor, {"job_id": job.id}, details)
-        self._files.interrupt(job.id)
+        try:
+            record = self._files.record(job.id)
+        except NotFound:  # others', on the same cluster
+            RayJobs(self._find(self._settings).url).stop(job.id)
+            return
+        if record.here:  # first: it may end, and say how, before Ray answers
+            self._files.note_stop(job.id)
+        try:
+            RayJobs(record.url).stop(job.id)
+        except LoopError:
+            if not record.here:
+                raise
+            self._files.interrupt(job.id)
+        self._files.note_stop(job.id)
+        self._told.pop(job.id, None)
 
     def _record(
         self,
@@ -184,7 +403,7 @@ class LocalTrainingJobs:
         outcome: Outcome = Outcome.DONE,
         reason: str = "",
     ) -> None:
-        noun = "training" if kind is JobKind.KFOLD else "measurement"
+        noun = "measurement" if kind in _MEASUREMENTS else "training"
         with self._units() as uow:
             uow.record(
                 Event(
@@ -199,8 +418,8 @@ class LocalTrainingJobs:
             uow.commit()
 
 
-def open_training_jobs(settings: Settings, units: UnitsOfWork) -> LocalTrainingJobs:
-    return LocalTrainingJobs(settings, units)
+def open_training_jobs(settings: Settings, units: UnitsOfWork) -> RayTrainingJobs:
+    return RayTrainingJobs(settings, units)
 
 
 def _parameter(name: str, text: str, values: Params) -> Parameter:
@@ -237,6 +456,30 @@ def _checked(parameters: Mapping[str, Any]) -> dict[str, Any]:
 def _check_versions(versions: Sequence[str]) -> None:
     if not versions or not all(_VERSION.fullmatch(version) for version in versions):
         raise InvalidInput(f"Not versions of a model: {', '.join(versions) or 'none'}.")
+
+
+def _foreign(told: RayJob) -> Job | None:
+    """A job that another home handed in, or whose files this one has forgotten; None for one that
+    is not Second Look's."""
+    try:
+        kind = JobKind(told.metadata.get(KIND, ""))
+        parameters = json.loads(told.metadata.get(PARAMETERS, "{}"))
+    except ValueError:
+        return None
+    return Job(
+        id=told.id,
+        kind=kind,
+        state=_STATES[told.status],
+        started_by=told.metadata.get(STARTED_BY, ""),
+        parameters=parameters,
+        started_at=told.started_at,
+        ended_at=told.ended_at,
+        exit_code=told.exit_code,
+    )
+
+
+def _seconds_since(at: str) -> float:
+    return (datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds()
 
 
 def _said(job: Job) -> str:

@@ -175,6 +175,8 @@ class Settings(BaseSettings):
     workspace: Path | None = None
     # The MLflow run of the training that a stage takes up instead of beginning a new one.
     resume: str = ""
+    # The job of Ray that this process belongs to, which sets it.
+    job: str = Field("", pattern=r"^[0-9A-Za-z._:-]{0,64}$")
 
     # The name of a new audit log, best a name of your own on the internet without https://, as
     # example.org/second-look: it stands in each checkpoint and in the public key.

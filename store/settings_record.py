@@ -12,7 +12,7 @@ from loop.ports import UnitsOfWork
 from store.settings import Settings
 
 # Who starts something, and which run it takes up, is said by what is started.
-_NOT_SETTINGS = frozenset({"actor", "actor_authenticated_by", "resume"})
+_NOT_SETTINGS = frozenset({"actor", "actor_authenticated_by", "job", "resume"})
 # `//user:password@` in a URL.
 _CREDENTIALS = re.compile(r"(?<=//)[^/@\s]*@")
 

@@ -56,7 +56,7 @@ def init_workspace(folder: Path) -> Workspace:
     _refuse_foreign(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / ".git").exists():
-        _git(folder, "init", "--quiet")
+        git(folder, "init", "--quiet")
     _ensure_identity(folder)
     for template, name in _FILES.items():
         if not (folder / name).exists():
@@ -65,7 +65,7 @@ def init_workspace(folder: Path) -> Workspace:
     config = folder / ".dvc" / "config"
     if not config.exists():
         force = ["--force"] if config.parent.exists() else []
-        _checked([sys.executable, "-m", "dvc", "init", "--quiet", *force], folder)
+        checked([sys.executable, "-m", "dvc", "init", "--quiet", *force], folder)
     if not config.read_text(encoding="utf-8").strip():
         config.write_text(_DVC_CONFIG, encoding="utf-8")
     _commit(folder, [*_FILES.values(), ".dvc/config", ".dvc/.gitignore"], "Make a workspace")
@@ -97,7 +97,7 @@ class Workspace:
         ``alone`` the targets are run whatever their state, and nothing else is. What the stages
         print goes to stderr. Raises `TrainingFailed` if a stage fails.
         """
-        stages = self._stages()
+        stages = self.stages()
         unknown = [target for target in targets if target not in stages]
         if unknown:
             raise Misconfigured(
@@ -107,7 +107,7 @@ class Workspace:
             self.set_params(params)
         options = ["--single-item", "--force"] if alone else []
         command = [sys.executable, "-m", "dvc", "repro", *options, *targets]
-        status = _run_as_group(command, self.folder, _environment() | dict(env or {}))
+        status = run_as_group(command, self.folder, workspace_environment() | dict(env or {}))
         if status != 0:
             raise TrainingFailed(
                 f"`dvc repro {' '.join(targets)}` in {self.folder} ended with status {status}.",
@@ -118,18 +118,18 @@ class Workspace:
     def commit(self, message: str) -> str:
         """Commit the pipeline, its parameters and its state, nothing else; returns the revision."""
         _ensure_identity(self.folder)
-        ignores = _git(
+        ignores = git(
             self.folder, "ls-files", "--others", "--modified", "--exclude-standard", "*.gitignore"
         )
         names = ["dvc.yaml", "dvc.lock", "params.yaml", *ignores.splitlines()]
         _commit(self.folder, names, message)
-        return _git(self.folder, "rev-parse", "HEAD")
+        return git(self.folder, "rev-parse", "HEAD")
 
     def rev(self) -> str:
         """HEAD, with ``-dirty`` if a tracked file differs from it or dvc.lock is not in it."""
-        head = _git(self.folder, "rev-parse", "HEAD")
-        changed = _git(self.folder, "status", "--porcelain", "--untracked-files=no")
-        lock = _git(self.folder, "status", "--porcelain", "--", "dvc.lock")
+        head = git(self.folder, "rev-parse", "HEAD")
+        changed = git(self.folder, "status", "--porcelain", "--untracked-files=no")
+        lock = git(self.folder, "status", "--porcelain", "--", "dvc.lock")
         return f"{head}-dirty" if changed or lock else head
 
     def set_params(self, values: Mapping[str, Any]) -> None:
@@ -152,7 +152,8 @@ class Workspace:
         partial.write_text(text.getvalue(), encoding="utf-8")
         partial.replace(path)
 
-    def _stages(self) -> list[str]:
+    def stages(self) -> list[str]:
+        """Of the pipeline. Raises `Misconfigured`."""
         try:
             pipeline = yaml.safe_load((self.folder / "dvc.yaml").read_text(encoding="utf-8"))
             return list(pipeline["stages"])
@@ -183,28 +184,35 @@ def _ensure_identity(folder: Path) -> None:
         asked = subprocess.run(
             ["git", "config", name],
             cwd=folder,
-            env=_environment(),
+            env=workspace_environment(),
             capture_output=True,
             check=False,
         )
         if asked.returncode != 0:
-            _git(folder, "config", name, value)
+            git(folder, "config", name, value)
 
 
 def _commit(folder: Path, names: Iterable[str], message: str) -> None:
     there = [name for name in dict.fromkeys(names) if (folder / name).exists()]
-    _git(folder, "add", "--", *there)
-    if _git(folder, "status", "--porcelain", "--", *there):
-        _git(folder, "commit", "--quiet", "--message", message, "--", *there)
+    git(folder, "add", "--", *there)
+    if git(folder, "status", "--porcelain", "--", *there):
+        git(folder, "commit", "--quiet", "--message", message, "--", *there)
 
 
-def _git(folder: Path, *arguments: str) -> str:
-    return _checked(["git", *arguments], folder)
+def git(folder: Path, *arguments: str) -> str:
+    """What git prints. Raises `Misconfigured` with what it says when it fails."""
+    return checked(["git", *arguments], folder)
 
 
-def _checked(command: Sequence[str], folder: Path) -> str:
+def checked(command: Sequence[str], folder: Path) -> str:
+    """What a command of git or DVC prints. Raises `Misconfigured` with what it says if it fails."""
     done = subprocess.run(
-        command, cwd=folder, env=_environment(), capture_output=True, text=True, check=False
+        command,
+        cwd=folder,
+        env=workspace_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         shown = " ".join(["dvc" if word == sys.executable else word for word in command[:4]])
@@ -214,7 +222,7 @@ def _checked(command: Sequence[str], folder: Path) -> str:
     return done.stdout.strip()
 
 
-def _environment() -> dict[str, str]:
+def workspace_environment() -> dict[str, str]:
     """The environment for git, DVC and the stages: ``python`` in dvc.yaml is this Python."""
     kept = {name: value for name, value in os.environ.items() if name not in _GIT_POINTERS}
     python = str(Path(sys.executable).parent)
@@ -222,9 +230,14 @@ def _environment() -> dict[str, str]:
     return kept | {"PATH": path, "DVC_NO_ANALYTICS": "1"}
 
 
-def _run_as_group(command: Sequence[str], folder: Path, env: Mapping[str, str]) -> int:
+def run_as_group(
+    command: Sequence[str],
+    folder: Path,
+    env: Mapping[str, str],
+    seconds_to_end: float = _SECONDS_TO_END,
+) -> int:
     """Run ``command`` in a process group of its own, so that Ctrl-C reaches each of its processes
-    exactly once and this waits until all of it has ended."""
+    exactly once and this waits until all of it has ended, or ``seconds_to_end`` have passed."""
     # Its stdout goes to stderr: stdout is for the caller's own answer.
     with subprocess.Popen(
         command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=2, process_group=0
@@ -234,7 +247,7 @@ def _run_as_group(command: Sequence[str], folder: Path, env: Mapping[str, str]) 
         except BaseException:
             _signal_group(process, signal.SIGINT)
             try:
-                process.wait(_SECONDS_TO_END)
+                process.wait(seconds_to_end)
             except subprocess.TimeoutExpired:
                 _signal_group(process, signal.SIGKILL)
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,11 @@ class Params(BaseModel):
     search: dict[str, Any] = Field(default_factory=dict)
 
 
-def load_params(path: Path = PARAMS) -> Params:
-    """Read and check ``params.yaml``. Raises `Misconfigured` and names the parameter."""
+def load_params(path: Path = PARAMS, changes: Mapping[str, Any] | None = None) -> Params:
+    """Read and check ``params.yaml``, with ``changes``: ``train.lr0`` is lr0 in the section train.
+
+    Raises `Misconfigured` and names the parameter.
+    """
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
@@ -80,6 +84,12 @@ def load_params(path: Path = PARAMS) -> Params:
         raise Misconfigured(f"{path} is not YAML: {error}.") from error
     if not isinstance(raw, dict):
         raise Misconfigured(f"{path} must hold names and values.")
+    for name, value in (changes or {}).items():
+        section, _, key = name.rpartition(".")
+        if section:
+            raw[section] = {**(raw.get(section) or {}), key: value}
+        else:
+            raw[key] = value
     try:
         params = Params.model_validate(raw)
     except ValidationError as error:

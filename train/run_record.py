@@ -23,6 +23,7 @@ from store.workspace import Workspace
 # What a training starts from: digests, each with `_sha256` behind its name in the subject.
 _INPUTS = ("snapshot", "folds", "split", "base_weights")
 CV_ID_TAG = "loop.cv_id"
+JOB_TAG = "loop.job_id"
 FAILURE_TAG, STOPPED_TAG = "loop.failure", "loop.stopped"
 # MLflow refuses longer ones (MAX_TAG_VAL_LENGTH in mlflow/utils/validation.py).
 _LONGEST_TAG = 8000
@@ -186,10 +187,14 @@ def open_record(
     tags: Mapping[str, str],
     params: Mapping[str, Any],
     parent: str | None = None,
+    job: str = "",
 ) -> RunRecord:
-    """Open the MLflow run of a training, below ``parent``. ``kind`` is its tag ``loop.kind``.
-    Raises `Misconfigured` where the proofs that it gets at its end could not be made."""
+    """Open the MLflow run of a training, below ``parent``. ``kind`` is its tag ``loop.kind``;
+    ``job`` is the job of Ray that it is part of, if any. Raises `Misconfigured` where the proofs
+    that it gets at its end could not be made."""
     log.reader()
+    if job:
+        subject, tags = {**subject, "job_id": job}, {**tags, JOB_TAG: job}
     tracking.prepare()
     run_id = tracking.start_run(
         EXPERIMENT,
@@ -235,7 +240,13 @@ def dvc_rev(folder: Path) -> str:
 
 
 def code_version() -> str:
-    """The commit of this code (``-dirty`` with local changes), else the version of the package."""
+    """The commit of this code (``-dirty`` with local changes), else the version of the package.
+
+    Code that came with a job (`cluster.job_package`) says it in a file.
+    """
+    told = _PACKAGE / "CODE_VERSION"
+    if told.is_file():
+        return told.read_text(encoding="utf-8").strip()
     tracked = _git("ls-files", "--error-unmatch", str(Path(__file__)))
     commit = _git("rev-parse", "HEAD") if tracked else ""
     if commit:

@@ -101,6 +101,7 @@ def begin_search(context: Context, labels: Labels, trials: int) -> tuple[SearchS
         subject=subject,
         tags=tags,
         params=logged_params(params) | dict(space.fixed) | tried,
+        job=context.settings.job,
     )
     record.start({"trials": trials, "space": params.search, "labels": labels.value})
     spec = SearchSpec(

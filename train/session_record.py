@@ -66,6 +66,7 @@ def open_session_record(
         tags=tags,
         params=params,
         parent=parent,
+        job=context.settings.job,
     )
     record.start({"params": params, "splits": len(plan.splits), "labels": plan.labels.value})
     return record

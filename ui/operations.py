@@ -1,6 +1,6 @@
 """What the training page needs from above ``ui``: jobs, and the swap into the running service.
 
-``cluster`` implements them: on this machine as processes, on a cluster as Ray jobs.
+``cluster`` implements them as jobs of Ray, on this machine or on a cluster elsewhere.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ class JobKind(StrEnum):
     KFOLD = "kfold"  # trains k folds and registers a final model as candidate
     PROPOSE = "propose"  # measures a version and the champion, and records the verdict
     MEASURE = "measure"  # measures versions again, and proposes none
+    STANDARD = "standard"  # trains once, on a split into train and val
+    SEARCH = "search"  # looks for hyperparameters
+    STAGE = "stage"  # runs one stage of the pipeline, and what that needs
 
 
 class JobState(StrEnum):
@@ -64,9 +67,10 @@ class Parameter:
 
 
 class TrainingJobs(Protocol):
-    """Jobs of one home, one at a time.
+    """Jobs of one home.
 
-    What starts one raises `Conflict` while another runs, and `NotAllowed`, as `stop` does, for
+    On this machine one runs at a time: what starts one raises `Conflict` while another does. It
+    raises `Unavailable` where no cluster can be reached, and `NotAllowed`, as `stop` does, for
     whoever may not train.
     """
 
@@ -84,6 +88,9 @@ class TrainingJobs(Protocol):
 
     def jobs(self) -> list[Job]:
         """The latest ones, newest first."""
+
+    def blocking(self) -> Job | None:
+        """The one that must end before another can start. Raises `Unavailable` where none can."""
 
     def log(self, job_id: str, lines: int) -> str:
         """The last lines of what a job printed. Raises `NotFound`."""

@@ -31,6 +31,9 @@ _KINDS = {
     JobKind.KFOLD: "cross-validation",
     JobKind.PROPOSE: "measurement for a verdict",
     JobKind.MEASURE: "measurement",
+    JobKind.STANDARD: "training",
+    JobKind.SEARCH: "search",
+    JobKind.STAGE: "stage",
 }
 
 
@@ -131,7 +134,7 @@ class _Runs:
         if not job_id:
             return ""
         text = self._jobs.log(job_id, _LINES_OF_A_LOG) or "It has printed nothing yet."
-        return notice("info", f"Job {job_id[:8]}, its last lines:", lines=text)
+        return notice("info", f"Job {job_id}, its last lines:", lines=text)
 
     def _run(self, chosen: str, runs: list[RunInfo]) -> Run | None:
         run_id = chosen if chosen != LATEST else next((run.run_id for run in runs), None)
@@ -175,9 +178,7 @@ def _job(job: Job | None, lines: str, person: Person) -> list[Any]:
     if job is None:
         return [quiet("No job has been started from here yet."), gr.Button(visible=False)]
     by = who(job.started_by, person.pseudonym)
-    text = (
-        f"{_KINDS[job.kind].capitalize()}, job {job.id[:8]}, started {when(job.started_at)} by {by}"
-    )
+    text = f"{_KINDS[job.kind].capitalize()}, job {job.id}, started {when(job.started_at)} by {by}"
     if job.state.active:
         word = "is ending: it saves what it has" if job.state is JobState.STOPPING else job.state
         shown = notice("info", f"{text}: {word}.", lines=lines)
@@ -230,7 +231,7 @@ def _jobs(jobs: list[Job], person: Person) -> list[Any]:
     headers = ["Job", "What", "State", "Started", "Ended", "By", "Parameters", "Exit code"]
     rows = [
         [
-            job.id[:8],
+            job.id,
             _KINDS[job.kind],
             job.state.value,
             when(job.started_at),
@@ -242,7 +243,5 @@ def _jobs(jobs: list[Job], person: Person) -> list[Any]:
         for job in jobs
     ]
     shown = table(headers, rows, text_columns=range(7), empty="No job has been started from here.")
-    choices = [
-        (f"{job.id[:8]} · {_KINDS[job.kind]} · {when(job.started_at)}", job.id) for job in jobs
-    ]
+    choices = [(f"{job.id} · {_KINDS[job.kind]} · {when(job.started_at)}", job.id) for job in jobs]
     return [shown, gr.Dropdown(choices=choices)]

@@ -57,7 +57,7 @@ class _Start:
 
     def look(self, person: Person) -> list[Any]:
         try:
-            job = active_job(self._jobs)
+            job = self._jobs.blocking()
         except LoopError as error:
             return [sorry(error), gr.Button(interactive=False), tick(False)]
         return self._shown(person, job, _running(job, person) if job else "")
@@ -67,7 +67,7 @@ class _Start:
             parameters = self._parameters(values)
             job = self._jobs.start(parameters, actor=person.acting(Permission.TRAIN))
         except LoopError as error:
-            return [sorry(error), *self._shown(person, active_job(self._jobs), "")[1:]]
+            return [sorry(error), *self.look(person)[1:]]
         return self._shown(person, job, _running(job, person))
 
     def values(self, person: Person) -> list[Any]:
@@ -93,9 +93,10 @@ def active_job(jobs: TrainingJobs) -> Job | None:
 def _running(job: Job, person: Person) -> str:
     return notice(
         "info",
-        f"Job {job.id[:8]} ({job.kind}) is {job.state} since {when(job.started_at)}, started by "
+        f"Job {job.id} ({job.kind}) is {job.state} since {when(job.started_at)}, started by "
         f"{who(job.started_by, person.pseudonym)}.",
-        "Only one runs at a time. Runs shows it, and its curves once the first epoch has ended.",
+        "Only one runs at a time on this machine. Runs shows it, and its curves once the first "
+        "epoch has ended.",
     )
 
 

@@ -10,6 +10,7 @@ import typer
 from cluster.commands.parameters import LabelsOption, ParamOption, parsed
 from cluster.console import err, out, print_json
 from cluster.context import JsonOption, settings_of
+from cluster.to_bucket import bring_to_bucket
 from loop.errors import InvalidInput
 from loop.snapshots import Labels
 from store.settings import Settings
@@ -77,6 +78,7 @@ def search(
         workspace.set_params(result.changes)
         workspace.commit(f"Hyperparameters of search {result.run_id[:8]}")
         note_written(settings, result)
+    bring_to_bucket(settings, workspace)
     if json:
         print_json(result.as_dict() | {"written": write_best, "dvc_rev": workspace.rev()})
     else:

@@ -14,8 +14,10 @@ from cluster.commands import searching
 from cluster.commands.parameters import LabelsOption, ParamOption, parsed
 from cluster.console import out, print_json, print_table, when
 from cluster.context import JsonOption, settings_of
+from cluster.to_bucket import bring_to_bucket
 from loop.errors import InvalidInput
 from loop.snapshots import Labels
+from store.settings import Settings
 from store.workspace import Workspace, init_workspace
 from train.resuming import Resumable, find_resumable, resumable
 
@@ -100,6 +102,17 @@ def run(
         _resume(context, resume, json)
 
 
+@group.command()
+def stage(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="STAGE", help="A name from dvc.yaml.")],
+    set: ParamOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Run one stage and what it needs, unless they are up to date."""
+    _repro(context, Labels.ADJUDICATED, name, set, json)
+
+
 def _repro(
     context: typer.Context, labels: Labels, stage: str, changes: list[str] | None, json: bool
 ) -> None:
@@ -108,7 +121,7 @@ def _repro(
     workspace.set_params(parsed(changes or []))
     prefix = "" if labels is Labels.ADJUDICATED else f"{labels.value}_"
     workspace.repro([f"{prefix}{stage}"], env=settings.environment())
-    _commit(workspace, f"{prefix}{stage}", json)
+    _commit(settings, workspace, f"{prefix}{stage}", json)
 
 
 def _resume(context: typer.Context, run: str, json: bool) -> None:
@@ -120,7 +133,7 @@ def _resume(context: typer.Context, run: str, json: bool) -> None:
     workspace = Workspace(found.workspace)
     env = settings.environment() | {"SECONDLOOK_RESUME": found.run_id}
     workspace.repro([found.stage], env=env, alone=True)
-    _commit(workspace, found.stage, json)
+    _commit(settings, workspace, found.stage, json)
 
 
 def _list(trainings: Sequence[Resumable], json: bool) -> None:
@@ -144,8 +157,9 @@ def _list(trainings: Sequence[Resumable], json: bool) -> None:
     )
 
 
-def _commit(workspace: Workspace, stage: str, json: bool) -> None:
+def _commit(settings: Settings, workspace: Workspace, stage: str, json: bool) -> None:
     rev = workspace.commit(f"Run {stage}")
+    bring_to_bucket(settings, workspace)
     if json:
         print_json({"stage": stage, "dvc_rev": rev})
     else:

@@ -135,6 +135,12 @@ COMMANDS: Mapping[str, Entry] = {
     "train kfold": _TRAINS,
     "train run": _TRAINS,
     "train search": _SEARCHES,
+    "train stage": (*_SNAPSHOT, *_TRAINS, *_TRAINS_ONCE),
+    "jobs submit": ("training.requested",),
+    "jobs list": LOOKS,
+    "jobs logs": LOOKS,
+    "jobs stop": ("training.stopped", "measurement.stopped"),
+    "jobs fetch": "it brings what is on record already into a workspace, outside the home",
     "models list": LOOKS,
     "models show": LOOKS,
     "models register": (

@@ -12,15 +12,17 @@ from typing import Any
 import psutil
 import pytest
 
-from cluster import job_files
+from cluster import job_files, training_jobs
+from cluster.job_place import Place
 from cluster.processes import descendants
-from cluster.training_jobs import LocalTrainingJobs
+from cluster.training_jobs import RayTrainingJobs
 from loop.errors import Conflict, InvalidInput, Misconfigured, NotAllowed, NotFound
 from loop.events import Actor, Outcome, Role
 from store.audit_log import open_audit_log
 from store.processes import is_alive
 from store.settings import Settings, load_settings
 from store.unit_of_work import open_units_of_work
+from tests.cluster.ray_dashboard import TOKEN, Dashboard, dashboard_at
 from ui.operations import Job, JobKind, JobState
 
 ENGINEER = Actor("quiet-otter", Role.ENGINEER)
@@ -61,25 +63,34 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
     return settings.model_copy(update={"workspace": workspace})
 
 
-Make = Callable[..., LocalTrainingJobs]
+Make = Callable[..., RayTrainingJobs]
 
 
 @pytest.fixture
-def make(settings: Settings, tmp_path: Path) -> Iterator[Make]:
+def ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dashboard]:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
+    monkeypatch.setattr(training_jobs, "_KNOWN_SECONDS", 0.0)
+    with dashboard_at(tmp_path) as dashboard:
+        yield dashboard
+
+
+@pytest.fixture
+def make(settings: Settings, tmp_path: Path, ray: Dashboard) -> Iterator[Make]:
     """Makes jobs that run a program of the test's instead of the command line; afterwards all of
     it is ended."""
-    made: list[LocalTrainingJobs] = []
+    made: list[RayTrainingJobs] = []
 
     def make_jobs(
         program: str, grace_seconds: float = 30.0, settings: Settings = settings
-    ) -> LocalTrainingJobs:
+    ) -> RayTrainingJobs:
         script = tmp_path / "program.py"
         script.write_text(program)
-        jobs = LocalTrainingJobs(
+        jobs = RayTrainingJobs(
             settings,
             open_units_of_work(settings),
             program=(sys.executable, str(script)),
             grace_seconds=grace_seconds,
+            find=lambda _: Place(ray.url, here=True),
         )
         made.append(jobs)
         return jobs
@@ -90,9 +101,9 @@ def make(settings: Settings, tmp_path: Path) -> Iterator[Make]:
             _kill_all(jobs, job)
 
 
-def _kill_all(jobs: LocalTrainingJobs, job: Job) -> None:
-    runner = jobs._files._process(jobs._files._raw(job.id))
-    family = [*descendants(runner.pid), runner] if runner else []
+def _kill_all(jobs: RayTrainingJobs, job: Job) -> None:
+    _, keeper = jobs._files.process(job.id)
+    family = [*descendants(keeper.pid), keeper] if keeper else []
     for process in family:
         process.kill()
     psutil.wait_procs(family, timeout=10)
@@ -104,12 +115,18 @@ def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
         assert time.monotonic() < deadline, "It did not happen."
 
 
-def ended(jobs: LocalTrainingJobs, job: Job) -> Job:
-    wait_for(lambda: not jobs._files.get(job.id).state.active)
-    return jobs._files.get(job.id)
+def ended(jobs: RayTrainingJobs, job: Job) -> Job:
+    wait_for(lambda: not jobs.get(job.id).state.active)
+    return jobs.get(job.id)
 
 
-def started(jobs: LocalTrainingJobs, job: Job) -> None:
+def keeper_of(jobs: RayTrainingJobs, job: Job) -> psutil.Process:
+    _, keeper = jobs._files.process(job.id)
+    assert keeper is not None
+    return keeper
+
+
+def started(jobs: RayTrainingJobs, job: Job) -> None:
     wait_for(lambda: "started" in jobs.log(job.id, 5))
 
 
@@ -124,6 +141,7 @@ def test_a_training_runs_in_the_workspace_as_the_person_who_started_it(
     make: Make, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("SECONDLOOK_SESSION_KEY", "for the app alone")
     jobs = make(TELLS)
     job = ended(jobs, jobs.start(PARAMETERS, actor=ENGINEER))
@@ -137,8 +155,9 @@ def test_a_training_runs_in_the_workspace_as_the_person_who_started_it(
     assert told["folder"] == str(settings.workspace)
     environment = told["environment"]
     assert environment["SECONDLOOK_ACTOR"] == "quiet-otter"
+    assert environment["SECONDLOOK_JOB"] == job.id
     assert environment["RAY_ADDRESS"] == "10.0.0.1:6379"
-    assert environment["MLFLOW_TRACKING_URI"] == settings.tracking
+    assert "OMP_NUM_THREADS" not in environment
     assert "SECONDLOOK_SESSION_KEY" not in environment
 
 
@@ -192,7 +211,7 @@ def test_only_one_job_runs_at_a_time(make: Make, settings: Settings) -> None:
         lambda: jobs.propose("1", actor=ENGINEER),
         lambda: make(WAITS).measure(["1"], actor=ENGINEER),
     ):
-        with pytest.raises(Conflict, match="running"):
+        with pytest.raises(Conflict, match=r"queued|running"):
             start()
     assert [job.id for job in jobs.jobs()] == [first.id]
     assert len(events(settings)) == 2
@@ -209,18 +228,17 @@ def test_a_stopped_job_ends_itself(make: Make, settings: Settings) -> None:
     assert events(settings)[-1] == ("training.stopped", Outcome.DONE, "quiet-otter")
     with pytest.raises(Conflict, match="stopped"):
         jobs.stop(job.id, actor=ENGINEER)
-    assert jobs.start(PARAMETERS, actor=ENGINEER).state is JobState.RUNNING
+    assert jobs.start(PARAMETERS, actor=ENGINEER).state.active
 
 
 def test_a_job_that_does_not_end_itself_is_killed_with_all_it_started(make: Make) -> None:
     jobs = make(STUBBORN, grace_seconds=0.2)
     job = jobs.start(PARAMETERS, actor=ENGINEER)
     started(jobs, job)
-    runner = psutil.Process(jobs._files._raw(job.id)["pid"])
-    family = runner.children(recursive=True)
+    family = keeper_of(jobs, job).children(recursive=True)
     assert len(family) == 2
     jobs.stop(job.id, actor=ENGINEER)
-    assert jobs._files.get(job.id).state is JobState.STOPPING
+    assert jobs.get(job.id).state is JobState.STOPPING
     after = ended(jobs, job)
     assert (after.state, after.exit_code) == (JobState.STOPPED, -signal.SIGKILL)
     wait_for(lambda: not any(is_alive(process) for process in family))
@@ -231,7 +249,8 @@ def test_a_job_is_found_again_after_a_restart(make: Make) -> None:
     job = before.start(PARAMETERS, actor=ENGINEER)
     started(before, job)
     after = make(WAITS)
-    assert after.jobs() == [job]
+    (found,) = after.jobs()
+    assert (found.id, found.state) == (job.id, JobState.RUNNING)
     assert after.log(job.id, 1) == "started"
     after.stop(job.id, actor=ENGINEER)
     assert ended(after, job).exit_code == 130
@@ -242,7 +261,7 @@ def test_a_job_whose_runner_is_killed_has_failed_and_is_interrupted(make: Make) 
     jobs = make(WAITS)
     job = jobs.start(PARAMETERS, actor=ENGINEER)
     started(jobs, job)
-    psutil.Process(jobs._files._raw(job.id)["pid"]).kill()
+    keeper_of(jobs, job).kill()
     after = ended(jobs, job)
     assert (after.state, after.exit_code) == (JobState.FAILED, None)
     assert after.ended_at > after.started_at
@@ -254,11 +273,121 @@ def test_a_reused_process_id_is_not_taken_for_a_job_and_not_signalled(
 ) -> None:
     jobs = make(TELLS)
     job = ended(jobs, jobs.start(PARAMETERS, actor=ENGINEER))
-    record = settings.run_dir / "jobs" / f"{job.id}.json"
+    folder = settings.run_dir / "jobs"
+    record = folder / f"{job.id}.process.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"pid": os.getpid()}))
+    (folder / f"{job.id}.end.json").unlink()
     again = make(TELLS)
-    assert again.jobs()[0].state is JobState.SUCCEEDED
+    assert not again.jobs()[0].state.active
     again._files.interrupt(job.id)
+
+
+def test_what_ray_kills_is_interrupted_and_has_its_time(make: Make, ray: Dashboard) -> None:
+    jobs = make(WAITS)
+    job = jobs.start(PARAMETERS, actor=ENGINEER)
+    started(jobs, job)
+    ray.kill_all()
+    after = ended(jobs, job)
+    assert (after.state, after.exit_code) == (JobState.FAILED, 130)
+    assert jobs.log(job.id, 1) == "interrupted, saving"
+
+
+def test_ray_s_log_has_what_the_job_prints_too(make: Make, ray: Dashboard) -> None:
+    jobs = make(FAILS)
+    job = ended(jobs, jobs.start(PARAMETERS, actor=ENGINEER))
+    wait_for(lambda: ray.jobs[job.id].raw["status"] == "FAILED")
+    assert ray.jobs[job.id].log.read_text() == jobs.whole_log(job.id)
+    assert ray.jobs[job.id].raw["driver_exit_code"] == 1
+
+
+def test_a_job_takes_no_cpu_from_the_work_and_shows_no_secret(
+    make: Make, ray: Dashboard, settings: Settings
+) -> None:
+    secret = settings.model_copy(update={"database_url": "postgresql://ada:secret@db/loop"})
+    jobs = make(TELLS)
+    jobs._settings = secret
+    job = ended(jobs, jobs.start(PARAMETERS, actor=ENGINEER))
+    raw = ray.jobs[job.id].raw
+    assert raw["entrypoint_num_cpus"] == 0
+    assert "secret" not in json.dumps(raw)
+    assert json.loads(raw["metadata"]["second-look/parameters"]) == PARAMETERS
+
+
+def test_a_job_that_waits_is_queued_and_can_be_stopped_before_it_begins(
+    make: Make, ray: Dashboard
+) -> None:
+    ray.runs = False
+    jobs = make(WAITS)
+    job = jobs.start(PARAMETERS, actor=ENGINEER)
+    assert jobs.get(job.id).state is JobState.QUEUED
+    jobs.stop(job.id, actor=ENGINEER)
+    ray.end(job.id, "STOPPED")
+    assert jobs.get(job.id).state is JobState.STOPPED
+
+
+def test_why_a_job_could_not_begin_is_in_its_log(make: Make, ray: Dashboard) -> None:
+    ray.runs = False
+    jobs = make(WAITS)
+    job = jobs.start(PARAMETERS, actor=ENGINEER)
+    ray.end(job.id, "FAILED", "The runtime environment could not be set up.", "Setting up\n")
+    assert jobs.get(job.id).state is JobState.FAILED
+    assert jobs.log(job.id, 5) == "Setting up\nThe runtime environment could not be set up."
+
+
+def test_a_job_of_a_cluster_that_was_started_anew_is_lost(make: Make, ray: Dashboard) -> None:
+    ray.runs = False
+    jobs = make(WAITS)
+    job = jobs.start(PARAMETERS, actor=ENGINEER)
+    ray.jobs.clear()
+    assert (jobs.get(job.id).state, jobs.get(job.id).exit_code) == (JobState.FAILED, None)
+
+
+def test_a_job_that_ray_does_not_take_is_none(make: Make, ray: Dashboard) -> None:
+    ray.token = "another"
+    jobs = make(WAITS)
+    with pytest.raises(Misconfigured, match="does not accept the token"):
+        jobs.start(PARAMETERS, actor=ENGINEER)
+    assert jobs.jobs() == []
+
+
+def test_a_log_is_followed_over_silence_to_its_end(
+    make: Make, ray: Dashboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_jobs, "_FOLLOW_SECONDS", 0.01)
+    ray.runs = False
+    elsewhere = make(WAITS)
+    # Of another home, so that all of it is asked of Ray.
+    job = elsewhere.start(PARAMETERS, actor=ENGINEER)
+    elsewhere._files.forget(job.id)
+    texts = iter(["one\n", "one\ntwo\n", "one\ntwo\nthree\n"])
+    heard: list[str] = []
+
+    def write(text: str) -> None:
+        heard.append(text)
+        ray.drops = 3
+        following = next(texts, None)
+        if following is None:
+            ray.end(job.id, "SUCCEEDED", log="one\ntwo\nthree\n")
+        else:
+            ray.jobs[job.id].log.write_text(following)
+
+    last = elsewhere.follow(job.id, write)
+    assert last.state is JobState.SUCCEEDED
+    assert "".join(heard) == "one\ntwo\nthree\n"
+
+
+def test_jobs_of_others_on_the_same_cluster_are_listed(make: Make, ray: Dashboard) -> None:
+    ray.runs = False
+    jobs = make(WAITS)
+    job = jobs.start(PARAMETERS, actor=ENGINEER)
+    jobs._files.forget(job.id)
+    ray.jobs["raysubmit_1"] = ray.jobs[job.id].__class__(
+        ray.jobs[job.id].raw | {"submission_id": "raysubmit_1", "metadata": {}},
+        ray.jobs[job.id].log,
+    )
+    (found,) = jobs.all_jobs()
+    assert (found.id, found.kind, found.started_by) == (job.id, JobKind.KFOLD, "quiet-otter")
+    assert jobs.jobs() == []
 
 
 def test_ending_interrupts_what_runs_and_waits_for_it(make: Make, settings: Settings) -> None:
@@ -281,7 +410,7 @@ def test_only_who_may_train_starts_and_stops(make: Make) -> None:
     ):
         with pytest.raises(NotAllowed):
             call()
-    assert jobs.jobs()[0].state is JobState.RUNNING
+    assert jobs.jobs()[0].state.active
 
 
 @pytest.mark.parametrize(
@@ -380,7 +509,7 @@ def test_a_folder_that_is_no_workspace_is_refused_and_this_is_on_record(
     assert events(settings)[-1] == ("training.requested", Outcome.FAILED, "quiet-otter")
 
 
-@pytest.mark.parametrize("job_id", ["f" * 32, "../up", ""])
+@pytest.mark.parametrize("job_id", ["sl-kfold-ffffffff", "../up", ""])
 def test_an_unknown_job_is_not_found(make: Make, job_id: str) -> None:
     jobs = make(TELLS)
     with pytest.raises(NotFound):

@@ -32,7 +32,9 @@ def test_parts_reach_what_they_need(
 
 
 @pytest.mark.parametrize("source", ["app", "mlflow", "serving", "training"])
-def test_in_kind_they_reach_the_database_and_the_object_store(kind: list[Manifest], source: str) -> None:
+def test_in_kind_they_reach_the_database_and_the_object_store(
+    kind: list[Manifest], source: str
+) -> None:
     assert may_reach(kind, source, "postgres", 5432)
     assert may_reach(kind, source, "object-store", 8333)
 

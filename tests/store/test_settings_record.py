@@ -58,5 +58,7 @@ def test_no_secret_is_kept_or_recorded(tmp_path: Path, settings: dict[str, objec
 
 def test_every_setting_is_shown_in_words(tmp_path: Path) -> None:
     values = shown(Settings(home=tmp_path))
-    assert set(values) | {"actor", "actor_authenticated_by", "resume"} == set(Settings.model_fields)
+    assert set(values) | {"actor", "actor_authenticated_by", "job", "resume"} == set(
+        Settings.model_fields
+    )
     assert all(isinstance(value, str) for value in values.values())

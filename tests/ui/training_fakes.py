@@ -213,6 +213,9 @@ class FakeJobs:
     def jobs(self) -> list[Job]:
         return self.made[::-1]
 
+    def blocking(self) -> Job | None:
+        return next((job for job in self.made if job.state.active), None)
+
     def log(self, job_id: str, lines: int) -> str:
         return "\n".join(self.text.splitlines()[-lines:])
 
