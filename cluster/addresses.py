@@ -1,5 +1,5 @@
-"""Addresses: as they may be shown, whether they are this machine's, and as they are asked by who does
-not wait for long."""
+"""Addresses: as they may be shown, whether they are this machine's, and as they are asked by who
+does not wait for long."""
 
 from __future__ import annotations
 
