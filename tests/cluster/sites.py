@@ -113,9 +113,9 @@ class Site:
 @contextmanager
 def entered(site: Site) -> Iterator[Site]:
     """This process has the site's settings, and its parts end with it."""
-    before = dict(os.environ)
+    before, whole = dict(os.environ), site._whole()
     os.environ.clear()
-    os.environ.update(site._whole())
+    os.environ.update(whole)
     try:
         yield site
     finally:
