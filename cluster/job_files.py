@@ -150,6 +150,14 @@ class JobFiles:
             return ""
         return last_lines(text, lines)
 
+    def last_output(self, job_id: str) -> float:
+        """When it last printed something, in seconds since 1970; when it was handed in, where it
+        has printed nothing here."""
+        try:
+            return self._path(job_id, "log").stat().st_mtime
+        except FileNotFoundError:
+            return datetime.fromisoformat(self.record(job_id).started_at).timestamp()
+
     def whole_log(self, job_id: str) -> str:
         try:
             return self._path(job_id, "log").read_text(encoding="utf-8", errors="replace")

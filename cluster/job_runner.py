@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO
@@ -120,7 +121,8 @@ class _Keeper:
             _redirect(log)
             code = self._code(log)
         self._write("end", {"exit_code": code, "ended_at": now()})
-        os.write(end, str(code).encode())
+        with suppress(BrokenPipeError):  # the front was killed
+            os.write(end, str(code).encode())
 
     def _code(self, log: BinaryIO) -> int:
         try:

@@ -104,6 +104,8 @@ class RayTrainingJobs:
         self._started_in = Path.cwd()
         # What Ray said last, and until when (time.monotonic) it is not asked again.
         self._told: dict[str, tuple[float, Job]] = {}
+        # Of jobs elsewhere: how long the log was, and when it was found to have grown.
+        self._heard: dict[str, tuple[int, float]] = {}
 
     def defaults(self) -> tuple[Parameter, ...]:
         values = Params()
@@ -183,6 +185,20 @@ class RayTrainingJobs:
             if found is None:
                 raise
             return found
+
+    def last_output(self, job_id: str) -> float:
+        """When the job last printed something, in seconds since 1970. Of one elsewhere, that is
+        when its log was last found to have grown."""
+        record = self._files.record(job_id)
+        if record.here or self._files.ended(job_id) is not None:
+            return self._files.last_output(job_id)
+        length, at = self._heard.get(job_id, (0, self._files.last_output(job_id)))
+        with contextlib.suppress(LoopError):
+            grown = len(RayJobs(record.url).log(job_id))
+            if grown > length:
+                length, at = grown, time.time()
+        self._heard[job_id] = (length, at)
+        return at
 
     def log(self, job_id: str, lines: int) -> str:
         record = self._files.record(job_id)

@@ -313,6 +313,17 @@ def test_a_job_takes_no_cpu_from_the_work_and_shows_no_secret(
     assert json.loads(raw["metadata"]["second-look/parameters"]) == PARAMETERS
 
 
+def test_when_a_job_last_printed_something_is_known(make: Make, settings: Settings) -> None:
+    jobs = make(WAITS)
+    before = time.time() - 1
+    job = jobs.start(PARAMETERS, actor=ENGINEER)
+    assert before < jobs.last_output(job.id)
+    started(jobs, job)
+    log = settings.run_dir / "jobs" / f"{job.id}.log"
+    os.utime(log, (1000, 1000))
+    assert jobs.last_output(job.id) == 1000
+
+
 def test_a_job_that_waits_is_queued_and_can_be_stopped_before_it_begins(
     make: Make, ray: Dashboard
 ) -> None:
