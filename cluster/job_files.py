@@ -184,11 +184,6 @@ class JobFiles:
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return False, None
 
-    def last_output(self, job_id: str) -> float:
-        """When it last printed something, in seconds since 1970; else when it was written down."""
-        log, record = self._path(job_id, "log"), self._path(job_id, "json")
-        return (log if log.exists() else record).stat().st_mtime
-
     def interrupt(self, job_id: str) -> None:
         """Ask a job in place to end, without Ray: where there is none any more."""
         _, process = self.process(job_id)

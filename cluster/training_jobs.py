@@ -136,11 +136,6 @@ class RayTrainingJobs:
         request = JobRequest(JobKind.MEASURE, {"versions": list(versions)}, arguments)
         return self.submit(request, actor=actor)
 
-    def last_output(self, job_id: str) -> float:
-        """When the job last printed something, in seconds since 1970; of one elsewhere, whose log
-        is not here, when it was handed in."""
-        return self._files.last_output(job_id)
-
     def submit(self, request: JobRequest, *, actor: Actor) -> Job:
         """Hand it in. Raises `NotAllowed`; `Conflict` while another runs on this machine;
         `Unavailable` or `Misconfigured` where the cluster does not take it."""
