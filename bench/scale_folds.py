@@ -247,8 +247,8 @@ def _cluster(nodes: int) -> Iterator[float]:
         ray.init(address=cluster.address, log_to_driver=False)
         yield time.perf_counter() - began
     finally:
-        ray.shutdown()  # type: ignore[no-untyped-call]
-        cluster.shutdown()
+        ray.shutdown()
+        cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
 def _show(result: dict[str, Any]) -> None:

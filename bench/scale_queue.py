@@ -2,7 +2,8 @@
 
 The same operations as `bench.queue`, in one run on one database: first with ``--rows`` divided by
 ``--times``, then with all of them. A table for people, ``--json`` for machines: median and 99th
-percentile in milliseconds, and how many times as long the larger queue takes.
+percentile in milliseconds, how many times as long the larger queue takes, and on PostgreSQL how
+many pages are read, which does not depend on what else the machine does.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from sqlalchemy import Engine, text
 
 from bench.kfold_settings import CPU
 from bench.queue import databases, measure
+from bench.queue_pages import pages_of_queue
 from bench.queue_rows import fill, multiply
 from bench.serve_process import say
 from bench.serve_settings import describe_machine
@@ -55,11 +57,11 @@ def compare(engine: Engine, rows: int, times: int, rounds: int) -> dict[str, Any
     say(f"writing {few} cases")
     fill(engine, few, say)
     found: dict[str, Any] = {"cases": [few, few * times], "bytes": [database_bytes(engine)]}
-    before = measure(engine, rounds)
+    before, pages_before = measure(engine, rounds), _pages(engine)
     say(f"writing {few * times} cases")
     multiply(engine, times, say)
     found["bytes"].append(database_bytes(engine))
-    after = measure(engine, rounds)
+    after, pages_after = measure(engine, rounds), _pages(engine)
     found["operations"] = {
         what: {
             "before": before[what],
@@ -68,7 +70,12 @@ def compare(engine: Engine, rows: int, times: int, rounds: int) -> dict[str, Any
         }
         for what in before
     }
+    found["pages"] = {what: [count, pages_after[what]] for what, count in pages_before.items()}
     return found
+
+
+def _pages(engine: Engine) -> dict[str, int]:
+    return pages_of_queue(engine) if engine.dialect.name == "postgresql" else {}
 
 
 def database_bytes(engine: Engine) -> int:
@@ -89,11 +96,12 @@ def _show(result: dict[str, Any]) -> None:
         title = f"{name}, milliseconds with {few} and {many} cases ({gigabytes} GB) on "
         table = Table(title=title + str(result["machine"]), title_justify="left")
         table.add_column("operation")
-        for column in ("median", "p99", "median", "p99", "times"):
+        for column in ("median", "p99", "median", "p99", "times", "pages", "pages"):
             table.add_column(column, justify="right")
         for what, row in found["operations"].items():
             cells = [row[when][kind] for when in ("before", "after") for kind in ("median", "p99")]
-            table.add_row(what, *(f"{cell:.1f}" for cell in cells), f"{row['ratio']:.2f}")
+            pages = map(str, found["pages"].get(what, ("", "")))
+            table.add_row(what, *(f"{cell:.1f}" for cell in cells), f"{row['ratio']:.2f}", *pages)
         Console(width=120).print(table)
 
 
