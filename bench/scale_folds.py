@@ -235,7 +235,11 @@ def _cluster(nodes: int) -> Iterator[float]:
             "num_cpus": 0,
             "object_store_memory": _STORE_BYTES,
             "include_dashboard": False,
-            "_system_config": {"health_check_timeout_ms": 60_000},
+            # Nodes that share few cores are slow to start.
+            "_system_config": {
+                "health_check_timeout_ms": 60_000,
+                "agent_register_timeout_ms": 200_000,
+            },
         },
     )
     try:
