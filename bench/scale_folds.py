@@ -38,7 +38,7 @@ from train.training import EpochReport, TrainResult, TrainSpec
 _STORE_BYTES = 76 * 1024 * 1024  # Ray wants 75 MiB at least
 _STARTED = "started"
 # What the titles of Ray's processes have in them.
-_CONTROLLERS, _WORKERS, _REST = "ray::_FoldController", "ray::_RayTrainWorker", "rest"
+_CONTROLLERS, _WORKERS, _REST = "_FoldController", "RayTrainWorker", "rest"
 _LATER_S = 15
 
 
@@ -220,7 +220,7 @@ class _Watch:
             then, later = self.weighed[1]
             for kind in first:
                 share = (later[kind].cpu - first[kind].cpu) / (then - at)
-                found[f"cores_of_{kind.strip(':_')}_while_waiting"] = share
+                found[f"cores_of_{kind.strip('_')}_while_waiting"] = share
         return found
 
 
