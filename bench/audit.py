@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,16 +23,14 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from bench.audit_files import write
 from bench.audit_requests import request_overhead
 from bench.serve import add_model_options, errors_for_people
 from bench.serve_process import say
 from bench.serve_settings import describe_machine
-from loop.checkpoints import Checkpoint
 from loop.events import Actor, Authentication, Event, Outcome, Role
-from loop.signed_notes import Note
 from loop.tiles import WIDTH
-from store.audit_log import AuditLog, open_audit_log
-from store.log_files import LogFiles
+from store.audit_log import open_audit_log
 from store.log_verify import verify_files
 from store.settings import Settings
 from store.unit_of_work import units_of_work
@@ -107,8 +104,8 @@ def event(number: int) -> Event:
 def _verification(folder: Path, count: int) -> dict[str, float]:
     say(f"writing a log of {count} events")
     log = open_audit_log(Settings(home=folder, database_url=""))
-    files = LogFiles(folder / "log")
-    _write(files, log, count)
+    files = log.files
+    write(log, count, event(0))
     entries = list(files.entries(count))
     rows: dict[str, list[float]] = {"verify": [], "sha256": []}
     say("checking it")
@@ -129,22 +126,6 @@ def _verification(folder: Path, count: int) -> dict[str, float]:
         "proof_ms": _ms(proofs, 50),
         "proof_p99_ms": _ms(proofs, 99),
     }
-
-
-def _write(files: LogFiles, log: AuditLog, count: int) -> None:
-    signer, root = log.key.signer(), b""
-    step = 100 * WIDTH
-    one = event(0)
-    template, place = one.canonical(), one.canonical().index(one.id.encode())
-    for first, end in pairwise([*range(0, count, step), count]):
-        # Events that differ in their ids: a million of them are not made one by one.
-        made = [
-            template[:place] + f"{number:032x}".encode() + template[place + 32 :]
-            for number in range(first, end)
-        ]
-        root = files.append(first, made)
-    text = Checkpoint(signer.name, count, root).text()
-    files.publish(Note(text, (signer.sign(text),)))
 
 
 def _hash_all(entries: Sequence[bytes]) -> None:

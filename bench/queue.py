@@ -61,13 +61,13 @@ def main() -> None:
     parser.add_argument("--database", help="URL of an empty database to measure, and no other.")
     arguments = parser.parse_args()
     results = {}
-    for name, database in _databases(arguments.database).items():
+    for name, database in databases(arguments.database).items():
         with database() as url:
             engine = open_engine(url)
             migrate(engine)
             _say(f"{name}: writing")
             fill(engine, arguments.cases, _say)
-            results[name] = _measure(engine)
+            results[name] = measure(engine)
             engine.dispose()
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     if arguments.json:
@@ -90,7 +90,7 @@ def main() -> None:
     Console(width=110).print(table)
 
 
-def _databases(url: str | None) -> dict[str, Database]:
+def databases(url: str | None) -> dict[str, Database]:
     if url is not None:
         return {url.partition(":")[0]: lambda: nullcontext(url)}
     databases: dict[str, Database] = {"SQLite": _sqlite}
@@ -107,7 +107,8 @@ def _sqlite() -> Iterator[str]:
         yield f"sqlite:///{Path(folder) / 'second-look.db'}"
 
 
-def _measure(engine: Engine) -> Rows:
+def measure(engine: Engine, rounds: int = ROUNDS) -> Rows:
+    """Milliseconds of each operation: median, 95th and 99th percentile of so many rounds."""
     units = units_of_work(engine)
     settings = DeskSettings(random_share=0)
     desk = Desk(units, settings)
@@ -119,18 +120,20 @@ def _measure(engine: Engine) -> Rows:
         for order in Order:
             for name, filters in FILTERS.items():
                 what = f"take next: {work}, {order}, {name}"
-                rows[what] = _timed_taking(desk, work, order, filters)
+                rows[what] = _timed_taking(desk, work, order, filters, rounds)
                 _say(f"{what}: {rows[what]['median']:.1f}")
         rows[f"take next: {work}, drawn by lot"] = _timed_taking(
-            by_lot, work, Order.UNCERTAIN, Filters()
+            by_lot, work, Order.UNCERTAIN, Filters(), rounds
         )
     for order in Order:
         rows[f"a page of 50: second, {order}"] = _timed(
-            partial(desk.page, CaseState.SECOND, order, Filters(), actor=ACTOR)
+            partial(desk.page, CaseState.SECOND, order, Filters(), actor=ACTOR), rounds
         )
-        rows[f"100 pages on: first, {order}"] = _deep_pages(desk, order)
-    rows["counts of all states"] = _timed(lambda: desk.counts(ACTOR))
-    rows["the models of the queue"] = _timed(lambda: desk.models(CaseState.FIRST, actor=ACTOR))
+        rows[f"100 pages on: first, {order}"] = _deep_pages(desk, order, rounds)
+    rows["counts of all states"] = _timed(lambda: desk.counts(ACTOR), rounds)
+    rows["the models of the queue"] = _timed(
+        lambda: desk.models(CaseState.FIRST, actor=ACTOR), rounds
+    )
     return rows
 
 
@@ -149,7 +152,9 @@ def _put_in_the_way(units: UnitsOfWork, work: Work, order: Order) -> None:
         uow.commit()
 
 
-def _timed_taking(desk: Desk, work: Work, order: Order, filters: Filters) -> dict[str, float]:
+def _timed_taking(
+    desk: Desk, work: Work, order: Order, filters: Filters, rounds: int
+) -> dict[str, float]:
     def take() -> Opened:
         opened = desk.take_next(work, order, filters, actor=ACTOR, tab="bench")
         if opened is None:
@@ -161,10 +166,10 @@ def _timed_taking(desk: Desk, work: Work, order: Order, filters: Filters) -> dic
         if lease is not None:
             desk.release(lease.case_id, actor=ACTOR, tab="bench", token=lease.token)
 
-    return _timed(take, after=release)
+    return _timed(take, rounds, after=release)
 
 
-def _deep_pages(desk: Desk, order: Order) -> dict[str, float]:
+def _deep_pages(desk: Desk, order: Order, rounds: int) -> dict[str, float]:
     cursor: str | None = None
 
     def turn() -> None:
@@ -174,21 +179,27 @@ def _deep_pages(desk: Desk, order: Order) -> dict[str, float]:
 
     for _ in range(100):
         turn()
-    return _timed(turn)
+    return _timed(turn, rounds)
 
 
 def _timed(
-    operation: Callable[[], Result], after: Callable[[Result], object] = lambda _: None
+    operation: Callable[[], Result],
+    rounds: int,
+    after: Callable[[Result], object] = lambda _: None,
 ) -> dict[str, float]:
     """Of ``operation``; what comes ``after`` each is not measured."""
     after(operation())  # nor are imports, connections and plans
     spent = []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         started = time.perf_counter()
         result = operation()
         spent.append((time.perf_counter() - started) * 1000)
         after(result)
-    return {"median": float(np.median(spent)), "p95": float(np.percentile(spent, 95))}
+    return {
+        "median": float(np.median(spent)),
+        "p95": float(np.percentile(spent, 95)),
+        "p99": float(np.percentile(spent, 99)),
+    }
 
 
 def _say(what: str) -> None:

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Engine, insert, text
+from sqlalchemy import Connection, Engine, Table, insert, text, update
 
 from loop.classes import ClassList
 from store import tables
@@ -26,6 +26,9 @@ _RARE = 10_000  # one case in so many is of the rare class, and one of the rare 
 _BATCH = 20_000
 _AT = "2026-01-01T00:00:00.000000Z"
 _QUEUED = (tables.cases, tables.case_places)
+_COPIED = (*_QUEUED, tables.corrections)
+_IDS = ("id", "case_id")
+_KEYS = ("priority", "disagreement", "shuffle", "uncertain", "disagreed", "random")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,51 @@ def fill(engine: Engine, cases: int, say: Callable[[str], None]) -> None:
             )
         )
         connection.commit()
+    _settle(engine)
+
+
+def multiply(engine: Engine, times: int, say: Callable[[str], None]) -> None:
+    """So many times the cases that `fill` wrote, by copies that the database makes of them: of the
+    same kinds in the same shares, a hair behind the originals in each order, with ids and numbers
+    of their own. Images and predictions, which are only ever found by their keys, are shared."""
+    load = _Loader(engine)
+    indexes = [index for table in _COPIED for index in table.indexes]
+    with engine.connect() as connection:
+        load.prepare(connection)
+        base = connection.scalar(text("SELECT count(*) FROM cases")) or 0
+        for index in indexes:
+            index.drop(connection)
+        for table in _COPIED:
+            source = f"SELECT * FROM {table.name}"  # noqa: S608
+            connection.execute(text(f"CREATE TEMP TABLE base_{table.name} AS {source}"))
+        for copy in range(1, times):
+            for table in _COPIED:
+                connection.execute(text(_copied(table, copy, base)))
+            connection.commit()
+            say(f"{(copy + 1) * base} of {times * base} cases")
+        for table in _COPIED:
+            connection.execute(text(f"DROP TABLE base_{table.name}"))
+        for index in indexes:
+            say(f"index {index.name}")
+            index.create(connection)
+        counts = tables.case_counts
+        connection.execute(update(counts).values(cases=counts.c.cases * times))
+        connection.commit()
+    _settle(engine)
+
+
+def _copied(table: Table, copy: int, base: int) -> str:
+    """The statement that adds copy number ``copy``, at most 15, of the table's first rows. The
+    first two hexadecimal digits of an id become a letter that is none, and that number."""
+    shifted = {"number": f"number + {copy * base}"}
+    shifted |= {name: f"'x{copy:x}' || substr({name}, 3)" for name in _IDS}
+    shifted |= {name: f"{name} * {1 - copy * 1e-7!r}" for name in _KEYS}
+    names = [column.name for column in table.columns]
+    values = ", ".join(shifted.get(name, name) for name in names)
+    return f"INSERT INTO {table.name} ({', '.join(names)}) SELECT {values} FROM base_{table.name}"  # noqa: S608
+
+
+def _settle(engine: Engine) -> None:
     if engine.dialect.name == "postgresql":
         # Soon done by autovacuum. SQLite needs none: the queries leave it no choice.
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -217,6 +265,7 @@ class _Loader:
     def prepare(self, connection: Connection) -> None:
         if self._postgres:
             connection.exec_driver_sql("SET session_replication_role = replica")
+            connection.exec_driver_sql("SET maintenance_work_mem = '512MB'")
             return
         connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
         connection.exec_driver_sql("PRAGMA synchronous = OFF")

@@ -14,7 +14,7 @@ from loop.merkle import HASH_BYTES, Nodes, subtree_hash
 
 WIDTH = 256
 _HEIGHT = 8  # levels of the tree in a tile: WIDTH is 2**8
-_LONGEST_ENTRY = 2**16 - 1
+LONGEST_ENTRY = 2**16 - 1  # bytes: a bundle has an entry's length in two of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +67,10 @@ def bundles_of(size: int, *, since: int = 0) -> Iterator[Bundle]:
 def pack(entries: Sequence[bytes]) -> bytes:
     """The bytes of a bundle. Raises `InvalidInput` for an entry of more than 65,535 bytes."""
     for entry in entries:
-        if len(entry) > _LONGEST_ENTRY:
+        if len(entry) > LONGEST_ENTRY:
             raise InvalidInput(
                 f"An entry of {len(entry)} bytes does not fit into the log.",
-                hint=f"{_LONGEST_ENTRY} bytes do.",
+                hint=f"{LONGEST_ENTRY} bytes do.",
             )
     return b"".join(len(entry).to_bytes(2, "big") + entry for entry in entries)
 

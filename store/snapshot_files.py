@@ -23,7 +23,7 @@ from loop.classes import ClassList
 from loop.errors import BrokenRecord, NotFound
 from loop.events import canonical_json
 from loop.snapshots import Labels, Manifest, Shard
-from store.snapshot_rows import Row, Sample, SnapshotEntry, row_of, sample_of
+from store.snapshot_rows import Row, Sample, SnapshotEntry, digest_of, row_of, sample_of
 from store.snapshot_shards import (
     FETCH_AGAIN,
     ShardFolder,
@@ -47,7 +47,16 @@ MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
 _SHARD_PATH = re.compile(r"(images|annotations)/part-\d{5,}-[0-9a-f]{8}\.parquet")
 
+_OF_SAMPLES = (
+    *("image_id", "width", "height", "media_type", "subject", "gold", "boxes", "phash"),
+    *("version", "annotation_id"),
+)
+_BITS = 24  # more row groups than fit into a shard, and more rows than fit into a group
+
 Progress = Callable[[int, int], None]
+# By image: the version of the latest row, and the digest of that row.
+_Known = dict[str, tuple[int, bytes]]
+_NOTHING = (0, b"")
 
 
 def write_snapshot(
@@ -70,7 +79,8 @@ def write_snapshot(
     image_shards, stored = _images_to_keep(folder, before, versions)
     missing = [image_id for image_id in versions if image_id not in stored]
     annotation_shards, known = _annotations_to_keep(folder, before, versions)
-    changed = [row for row in map(row_of, ordered) if known.get(row["image_id"]) != row]
+    # Made while they are written: together they would take more memory than all entries do.
+    changed = (row for row in map(row_of, ordered) if not _is_known(known, row))
 
     shards = ShardFolder(folder)
     manifest = Manifest(
@@ -140,10 +150,9 @@ class Snapshot:
         self.manifest = manifest
         self.sha256 = manifest.sha256
         self.classes = ClassList(manifest.classes)
-        rows = latest_rows(read_annotations(folder, shard) for shard in manifest.annotation_shards)
-        self.samples: list[Sample] = [sample_of(rows[image_id]) for image_id in sorted(rows)]
+        self.samples: list[Sample] = _samples(folder, manifest.annotation_shards)
         self._has_images = images
-        self._places = _places(folder, manifest.image_shards if images else ())
+        self._places = _Places(folder, manifest.image_shards if images else ())
         for sample in self.samples if images else ():
             if sample.image_id not in self._places:
                 raise BrokenRecord(
@@ -186,6 +195,19 @@ def _reopened(folder: Path, manifest: Manifest, images: bool) -> Snapshot:
     return Snapshot(folder, manifest, images=images)
 
 
+def _samples(folder: Path, shards: Iterable[Shard]) -> list[Sample]:
+    """By image id. One shard's rows are in memory at a time, and what is kept of them."""
+    versions: dict[str, int] = {}
+    latest: dict[str, Sample] = {}
+    for shard in shards:
+        for row in read_annotations(folder, shard, _OF_SAMPLES):
+            image_id, version = row["image_id"], row["version"]
+            if version >= versions.get(image_id, 0):
+                versions[image_id] = version
+                latest[image_id] = sample_of(row)
+    return [latest[image_id] for image_id in sorted(latest)]
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     shard: str
@@ -193,13 +215,28 @@ class _Place:
     row: int
 
 
-def _places(folder: Path, shards: Iterable[Shard]) -> dict[str, _Place]:
-    return {
-        image_id: _Place(shard.path, row_group, row)
-        for shard in shards
-        for row_group, image_ids in enumerate(read_image_ids(folder, shard))
-        for row, image_id in enumerate(image_ids)
-    }
+class _Places:
+    """Where the bytes of each image are, as one number each: shard, row group and row."""
+
+    def __init__(self, folder: Path, shards: Sequence[Shard]) -> None:
+        self._shards = [shard.path for shard in shards]
+        self._numbers = {
+            image_id: (number << _BITS | row_group) << _BITS | row
+            for number, shard in enumerate(shards)
+            for row_group, image_ids in enumerate(read_image_ids(folder, shard))
+            for row, image_id in enumerate(image_ids)
+        }
+
+    def __contains__(self, image_id: str) -> bool:
+        return image_id in self._numbers
+
+    def get(self, image_id: str) -> _Place | None:
+        number = self._numbers.get(image_id)
+        if number is None:
+            return None
+        above, row = divmod(number, 1 << _BITS)
+        shard, row_group = divmod(above, 1 << _BITS)
+        return _Place(self._shards[shard], row_group, row)
 
 
 def _images_to_keep(
@@ -219,18 +256,25 @@ def _images_to_keep(
 
 def _annotations_to_keep(
     folder: Path, before: Manifest | None, versions: Mapping[str, int]
-) -> tuple[list[Shard], dict[str, Row]]:
+) -> tuple[list[Shard], _Known]:
     """The annotation shards without an image or a later version that is not wanted (both occur
     when a workspace is used with another database), and the latest row of each image in them."""
     kept: list[Shard] = []
-    tables: list[list[Row]] = []
+    known: _Known = {}
     for shard in before.annotation_shards if before else ():
         check_shard(folder, shard, contents=False)
         rows = read_annotations(folder, shard)
         if all(row["version"] <= versions.get(row["image_id"], 0) for row in rows):
             kept.append(shard)
-            tables.append(rows)
-    return kept, latest_rows(tables)
+            for row in rows:
+                image_id, version = row["image_id"], row["version"]
+                if version >= known.get(image_id, _NOTHING)[0]:
+                    known[image_id] = version, digest_of(row)
+    return kept, known
+
+
+def _is_known(known: _Known, row: Row) -> bool:
+    return known.get(row["image_id"], _NOTHING)[1] == digest_of(row)
 
 
 def latest_rows(tables: Iterable[Iterable[Row]]) -> dict[str, Row]:

@@ -7,7 +7,8 @@ give the same bytes with the same version of PyArrow (its version stands in the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -100,11 +101,13 @@ class ShardFolder:
                 progress(done, len(image_ids))
         return added
 
-    def add_annotations(self, rows: Sequence[Row], there: Sequence[Shard]) -> list[Shard]:
+    def add_annotations(self, rows: Iterable[Row], there: Sequence[Shard]) -> list[Shard]:
+        """Shards of ``rows``, of which those of one shard are in memory."""
         added: list[Shard] = []
-        for start in range(0, len(rows), _ANNOTATIONS_PER_SHARD):
+        left = iter(rows)
+        while some := list(islice(left, _ANNOTATIONS_PER_SHARD)):
             writer = self._start("annotations", ANNOTATIONS, "zstd", [*there, *added])
-            writer.write(rows[start : start + _ANNOTATIONS_PER_SHARD])
+            writer.write(some)
             added.append(writer.finish())
         return added
 
@@ -184,9 +187,17 @@ def check_shard(folder: Path, shard: Shard, *, contents: bool) -> None:
         )
 
 
-def read_annotations(folder: Path, shard: Shard) -> list[Row]:
-    rows: list[Row] = _translated(shard, lambda: pq.read_table(folder / shard.path).to_pylist())
-    return rows
+def read_annotations(folder: Path, shard: Shard, columns: Sequence[str] | None = None) -> list[Row]:
+    """The rows of a shard, or ``columns`` of them, without those that it is too old to have."""
+
+    def read() -> list[Row]:
+        with pq.ParquetFile(folder / shard.path) as file:
+            wanted = None if columns is None else list(columns)
+            rows: list[Row] = file.read(columns=wanted).to_pylist()
+            return rows
+
+    found: list[Row] = _translated(shard, read)
+    return found
 
 
 def read_image_ids(folder: Path, shard: Shard) -> list[list[str]]:

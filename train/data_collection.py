@@ -7,9 +7,11 @@ images keep their annotation in both, so that both are measured against the same
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from loop.cases import Annotation
 from loop.errors import NotEnoughData
@@ -27,6 +29,11 @@ from train.stage import out, progress, run_stage
 # First answers are not numbered; where there is a later one, its shard is the later one too.
 _FIRST_ANSWER_VERSION = 1
 _FIRST_ANSWER_SOURCE = "first_answer"
+_LOOKED_UP_IN_A_UNIT = 1000
+# What an entry of the log has room for. The dataset's root is over all of them.
+_LISTED_SHARDS = 400
+
+Item = TypeVar("Item")
 
 
 def main(labels: Labels = Labels.ADJUDICATED) -> None:
@@ -64,7 +71,8 @@ def collect(
     """
     began = now()
     with units() as uow:
-        sources = _annotations(uow) if labels is Labels.ADJUDICATED else _first_answers(uow)
+        adjudicated = labels is Labels.ADJUDICATED
+        sources = _annotations(units, uow) if adjudicated else _first_answers(units, uow)
         with progress("Reading annotations") as step:
             total = uow.images.count()  # at most: not every image is answered
             entries: list[SnapshotEntry] = []
@@ -113,18 +121,18 @@ def _hashed(
     ]
 
 
-def _annotations(uow: UnitOfWork) -> Iterator[SnapshotEntry]:
-    for annotation in uow.annotations.latest():
-        yield _annotated(uow, annotation)
+def _annotations(units: UnitsOfWork, uow: UnitOfWork) -> Iterator[SnapshotEntry]:
+    for beside, annotation in _with_units(units, uow.annotations.latest()):
+        yield _annotated(beside, annotation)
 
 
-def _first_answers(uow: UnitOfWork) -> Iterator[SnapshotEntry]:
-    for image in uow.images.gold():
-        annotation = uow.annotations.latest_of(image.id)
+def _first_answers(units: UnitsOfWork, uow: UnitOfWork) -> Iterator[SnapshotEntry]:
+    for beside, image in _with_units(units, uow.images.gold()):
+        annotation = beside.annotations.latest_of(image.id)
         if annotation is not None:
-            yield _annotated(uow, annotation)
-    for image_id, correction in uow.corrections.latest():
-        image = uow.images.get(image_id)
+            yield _annotated(beside, annotation)
+    for beside, (image_id, correction) in _with_units(units, uow.corrections.latest()):
+        image = beside.images.get(image_id)
         if not image.gold:
             yield SnapshotEntry(
                 image=image,
@@ -133,8 +141,18 @@ def _first_answers(uow: UnitOfWork) -> Iterator[SnapshotEntry]:
                 source=_FIRST_ANSWER_SOURCE,
                 boxes=correction.boxes,
                 reviewers=(correction.reviewer,),
-                prediction=uow.predictions.get(correction.prediction_id),
+                prediction=beside.predictions.get(correction.prediction_id),
             )
+
+
+def _with_units(units: UnitsOfWork, items: Iterable[Item]) -> Iterator[tuple[UnitOfWork, Item]]:
+    """Each of ``items`` with a unit of work to look up what belongs to it: a new one now and then,
+    since a unit of work remembers all that was read in it."""
+    left = iter(items)
+    while some := list(islice(left, _LOOKED_UP_IN_A_UNIT)):
+        with units() as uow:
+            for item in some:
+                yield uow, item
 
 
 def _annotated(uow: UnitOfWork, annotation: Annotation) -> SnapshotEntry:
@@ -154,13 +172,15 @@ def _annotated(uow: UnitOfWork, annotation: Annotation) -> SnapshotEntry:
 
 def _created(manifest: Manifest, actor: Actor, began: str) -> Event:
     shards = (*manifest.image_shards, *manifest.annotation_shards)
+    listed = [{"path": shard.path, "sha256": shard.sha256} for shard in shards[:_LISTED_SHARDS]]
     return Event(
         type="snapshot.created",
         actor=actor,
         subject={"snapshot_sha256": manifest.sha256, "labels": manifest.labels.value},
         details={
             "counts": dict(manifest.counts),
-            "shards": [{"path": shard.path, "sha256": shard.sha256} for shard in shards],
+            "shards": listed,
+            "unlisted_shards": len(shards) - len(listed),
         },
         outputs={"snapshot": manifest.sha256, "dataset_root": manifest.dataset_root},
         started=began,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, fields
 from itertools import islice
 from typing import Any
@@ -34,6 +34,7 @@ from store.repositories.base import Repository
 
 # Stands for the case itself, whatever its classes.
 ANY_CLASS = -1
+_BEYOND_SHARE = 4
 
 _places = tables.case_places
 _counts = tables.case_counts
@@ -141,15 +142,12 @@ class SqlQueue(Repository):
         place: Place | None,
         limit: int,
     ) -> list[Placed]:
-        lane = _lane(state, order, filters, viewer, place, limit)
-        found = [
-            [
-                Place(row["key"], row["number"])
-                for row in self._transaction.read(lane, {"lane": each})
-            ]
-            for each in self._lanes(state, filters, viewer.person)
-        ]
-        first = list(islice(heapq.merge(*found, key=astuple), limit))
+        def read(lane: str, most: int) -> list[Place]:
+            query = _lane(state, order, filters, viewer, place, most)
+            rows = self._transaction.read(query, {"lane": lane})
+            return [Place(row["key"], row["number"]) for row in rows]
+
+        first = _merged(self._lanes(state, filters, viewer.person), read, limit)
         cases = tables.cases
         chosen = cases.c.number.in_([each.number for each in first])
         rows = self._all(select(cases).where(chosen)) if first else ()
@@ -183,6 +181,24 @@ class SqlQueue(Repository):
         query = select(_counts.c.kept_from).where(*_filtered(_counts.c, state, filters))
         query = query.where(_counts.c.cases > 0, _counts.c.kept_from != person).distinct()
         return [row["kept_from"] for row in self._all(query)]
+
+
+def _merged(
+    lanes: Sequence[str], read: Callable[[str, int], list[Place]], limit: int
+) -> list[Place]:
+    """The first ``limit`` of all lanes. There is one for each reviewer: a little more than each
+    one's share is read of it, and all that can count only of those that turn out to have more."""
+    share = limit // max(len(lanes), 1)
+    few = min(limit, 2 * share + _BEYOND_SHARE)
+    found = {lane: read(lane, few) for lane in lanes}
+    first = list(islice(heapq.merge(*found.values(), key=astuple), limit))
+    if few < limit:
+        for lane, places in found.items():
+            cut = len(places) == few and (len(first) < limit or places[-1] in first)
+            if cut:
+                found[lane] = read(lane, limit)
+        first = list(islice(heapq.merge(*found.values(), key=astuple), limit))
+    return first
 
 
 def _filtered(columns: Any, state: CaseState, filters: Filters) -> list[ColumnElement[bool]]:

@@ -5,7 +5,8 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+import rfc8785
+from hypothesis import example, given
 
 from loop.errors import BrokenRecord, InvalidInput
 from loop.events import (
@@ -28,6 +29,14 @@ EVENT = Event("correction.submitted", ANA, {"image_id": "1"}, cause="e0", outcom
 def test_canonical_json_is_json_of_the_same_value(value: Any) -> None:
     # JSON has one kind of number, a double.
     assert json.loads(canonical_json(value), parse_int=float) == value
+
+
+@given(json_values)
+@example({"\ue000": 1, "\U00010000": 2})  # in another order by code points than by UTF-16
+@example([2**53 - 1, -(2**53) + 1, True, None, '\x00\x1f\x7f\u2028"\\/', (), {}])
+@example({"a": {"number": 1e30}})
+def test_canonical_json_is_what_the_package_makes_of_any_value(value: Any) -> None:
+    assert canonical_json(value) == rfc8785.dumps(value)
 
 
 @given(json_objects)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from loop.queue import Filters, Order, Place, Viewer, place_key
 from store import tables
 from store.database import open_engine, reading, writing
 from store.repositories import queue as queue_repository
+from store.repositories.queue import _merged
 from store.settings import Settings
 from store.unit_of_work import open_units_of_work, units_of_work
 from tests.fakes import FakeDatabase
@@ -359,3 +360,32 @@ def test_sqlite_reads_a_range_of_one_index_and_sorts_nothing(
     assert (">" in steps[0]) == (place is not None)
     assert not any("TEMP B-TREE" in step or "SCAN" in step for step in steps)
     engine.dispose()
+
+
+@given(
+    lanes=st.lists(st.lists(st.integers(0, 3), max_size=30), max_size=9),
+    limit=st.integers(1, 40),
+)
+def test_lanes_that_are_read_in_parts_give_what_they_give_as_a_whole(
+    lanes: list[list[int]], limit: int
+) -> None:
+    numbers = iter(range(1000))
+    whole = {
+        str(name): sorted((Place(float(key), next(numbers)) for key in lane), key=astuple)
+        for name, lane in enumerate(lanes)
+    }
+    first = sorted((place for lane in whole.values() for place in lane), key=astuple)[:limit]
+    assert _merged(list(whole), lambda lane, most: whole[lane][:most], limit) == first
+
+
+def test_of_many_lanes_little_more_than_their_share_is_read() -> None:
+    lanes = {str(n): [Place(float(each), 100 * n + each) for each in range(50)] for n in range(50)}
+    read = 0
+
+    def some(lane: str, most: int) -> list[Place]:
+        nonlocal read
+        read += most
+        return lanes[lane][:most]
+
+    assert len(_merged(list(lanes), some, 50)) == 50
+    assert read < 10 * 50

@@ -21,7 +21,7 @@ from loop.boxes import Box
 from loop.cases import Annotation, Case, CaseState, SecondReview, Source
 from loop.classes import ClassList
 from loop.corrections import Correction, FinalBox, Origin
-from loop.errors import Conflict, Misconfigured, NotFound, Unavailable
+from loop.errors import Conflict, InvalidInput, Misconfigured, NotFound, Unavailable
 from loop.events import Actor, Event, Role, new_id
 from loop.images import Image
 from loop.ports import UnitOfWork, UnitsOfWork
@@ -218,6 +218,16 @@ def test_a_change_without_an_event_is_refused(units: UnitsOfWork) -> None:
         uow.commit()
     with units() as uow:
         assert uow.images.count() == 0
+
+
+def test_an_event_that_the_log_has_no_room_for_is_refused_before_it_is_in_its_way(
+    units: UnitsOfWork,
+) -> None:
+    shards = [{"path": f"images/part-{n:05d}", "sha256": "0" * 64} for n in range(1000)]
+    subject = {"snapshot_sha256": "0" * 64, "labels": "adjudicated"}
+    details = {"counts": {}, "shards": shards}
+    with units() as uow, pytest.raises(InvalidInput, match=r"snapshot\.created takes 10"):
+        uow.record(Event("snapshot.created", ACTOR, subject, details))
 
 
 def test_an_event_without_a_change_may_be_kept(units: UnitsOfWork) -> None:

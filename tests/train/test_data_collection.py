@@ -10,6 +10,7 @@ from loop.errors import NotEnoughData
 from loop.snapshots import Labels
 from store.snapshot_files import Snapshot, open_snapshot
 from tests.train.conftest import CLASSES, MODEL, REVIEWER, Loop
+from train import data_collection
 from train.data_collection import main
 from train.paths import StagePaths
 
@@ -45,6 +46,26 @@ def test_annotations_become_a_snapshot_and_an_audit_event(
     printed = capsys.readouterr().out
     assert snapshot.sha256 in printed
     assert "3 boxes: 2 round_cell, 1 rod" in printed
+
+
+def test_an_event_of_many_shards_lists_the_first_and_has_the_root_of_all(
+    loop_state: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_collection, "_LISTED_SHARDS", 1)
+    loop_state.truth(1)
+    manifest = collected().manifest
+    event = loop_state.events("snapshot.created")[0]
+    assert [shard["path"] for shard in event.details["shards"]] == [manifest.image_shards[0].path]
+    assert event.details["unlisted_shards"] == 1
+    assert event.outputs["dataset_root"] == manifest.dataset_root
+
+
+def test_answers_are_looked_up_in_several_units_of_work(
+    loop_state: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_collection, "_LOOKED_UP_IN_A_UNIT", 2)
+    written = {loop_state.truth(number) for number in range(5)}
+    assert {sample.image_id for sample in collected().samples} == written
 
 
 def test_lineage_leads_from_the_box_to_the_model(loop_state: Loop) -> None:
