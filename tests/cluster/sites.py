@@ -71,7 +71,9 @@ class Site:
         return done.stdout
 
     def json(self, *arguments: str) -> Any:
-        return json.loads(self.secondlook(*arguments, "--json"))
+        """What the command prints for machines; what follows ``--`` stays at its end."""
+        place = arguments.index("--") if "--" in arguments else len(arguments)
+        return json.loads(self.secondlook(*arguments[:place], "--json", *arguments[place:]))
 
     def start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("ab") as log:

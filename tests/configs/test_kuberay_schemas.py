@@ -113,7 +113,7 @@ def test_the_cloud_keeps_no_secret(cloud: list[Manifest]) -> None:
 
 
 def secrets_of(manifests: list[Manifest]) -> dict[str, bool]:
-    """The secrets that pods read, and whether they can do without."""
+    """The secrets that pods read, and whether all of them can do without."""
     found: dict[str, bool] = {}
     for _, pod in all_pods(manifests):
         for container in pod["spec"]["containers"]:
@@ -122,5 +122,6 @@ def secrets_of(manifests: list[Manifest]) -> dict[str, bool]:
                 each.get("valueFrom", {}).get("secretKeyRef") for each in container.get("env", [])
             ]
             for each in filter(None, references):
-                found[each["name"]] = each.get("optional", False)
+                optional = each.get("optional", False)
+                found[each["name"]] = found.get(each["name"], True) and optional
     return found
