@@ -151,7 +151,7 @@ class Cluster:
             self._head = self._start("head", command, self.environment | more)
         else:
             self._start_on(self.head, command, None, more)
-        self._wait_for_nodes(1)
+        self._wait_for(self.head_ip)
 
     def kill_head(self) -> None:
         """Every process of it, the control store (GCS) first of all."""
@@ -187,11 +187,22 @@ class Cluster:
             command += [f"--resources={json.dumps(dict(resources))}"]
         self._start_on(machine, command, disk_bytes, more)
         if wait:
-            self._wait_for_nodes(1 + sum(worker.process is not None for worker in self.workers))
+            self._wait_for(machine.ip)
         return machine
 
     def alive_nodes(self) -> int:
         """As the control store has it, by way of the dashboard."""
+        return len(self._alive())
+
+    def knows(self, machine: Machine) -> bool:
+        """Whether the control store takes it to be alive."""
+        return machine.ip in self._alive()
+
+    def kill_workers(self) -> None:
+        for worker in self.workers:
+            worker.kill()
+
+    def _alive(self) -> set[str]:
         try:
             answer = httpx.get(
                 f"{self.dashboard_url}/nodes",
@@ -202,8 +213,9 @@ class Cluster:
             )
             summary = answer.raise_for_status().json()["data"]["summary"]
         except (httpx.HTTPError, ValueError, KeyError):
-            return 0
-        return sum(node["raylet"]["state"] == "ALIVE" for node in summary)
+            return set()
+        alive = [node["raylet"] for node in summary if node["raylet"]["state"] == "ALIVE"]
+        return {node["nodeManagerAddress"] for node in alive}
 
     def close(self) -> None:
         for machine in [*self.workers, *([self.head] if self.head else [])]:
@@ -274,10 +286,10 @@ class Cluster:
                 start_new_session=True,
             )
 
-    def _wait_for_nodes(self, count: int) -> None:
+    def _wait_for(self, ip: str) -> None:
         deadline = time.monotonic() + _START_SECONDS
-        while self.alive_nodes() < count:
-            assert time.monotonic() < deadline, f"there are not {count} nodes:\n{self.logs()}"
+        while ip not in self._alive():
+            assert time.monotonic() < deadline, f"{ip} did not join:\n{self.logs()}"
             time.sleep(_POLL_SECONDS)
 
 

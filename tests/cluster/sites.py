@@ -17,10 +17,8 @@ from typing import Any
 import httpx
 import psutil
 
-from loop.synthetic import CLASSES
 from store.processes import ProcessRecord, free_port
 from store.settings import Settings, load_settings
-from tests.detector.checkpoints import write_checkpoint
 from tests.machines import Cluster, cluster
 from tests.postgres import postgres_server
 from tests.s3 import CREDENTIALS, s3_server
@@ -127,18 +125,18 @@ def entered(site: Site) -> Iterator[Site]:
 
 
 @contextmanager
-def one_machine(folder: Path) -> Iterator[Site]:
+def one_machine(folder: Path, weights: Path) -> Iterator[Site]:
     """SQLite and files, and `secondlook up` with a Ray of its own."""
     environment = _own(folder)
     site = Site(folder, environment, lambda: _kill_fold_worker(folder / "var"))
     with entered(site):
-        _register_champion(site)
+        site.secondlook("models", "register", str(weights), "--alias", "champion")
         _up(site)
         yield site
 
 
 @contextmanager
-def three_nodes(folder: Path) -> Iterator[Site]:
+def three_nodes(folder: Path, weights: Path) -> Iterator[Site]:
     """A head and two workers of a Ray cluster, PostgreSQL, a store with S3's protocol and MLflow's
     server. No two of the machines have a disk in common; the app is on one of its own."""
     hidden = [folder]
@@ -163,7 +161,7 @@ def three_nodes(folder: Path) -> Iterator[Site]:
         )
         stack.enter_context(entered(site))
         _start_mlflow(site, nodes.ip, mlflow_port, make("template0"), shared)
-        _register_champion(site)
+        site.secondlook("models", "register", str(weights), "--alias", "champion")
         keys = dict(line.split("=", 1) for line in site.secondlook("keys", "env").splitlines())
         nodes.environment |= shared | keys | {"SECONDLOOK_AUDIT_LOG": "elsewhere"}
         nodes.start_head()
@@ -189,15 +187,6 @@ def _own(folder: Path) -> dict[str, str]:
         "SECONDLOOK_MLFLOW_PORT": str(free_port()),
         "SECONDLOOK_DASHBOARD_PORT": str(free_port()),
     }
-
-
-def _register_champion(site: Site) -> None:
-    weights = write_checkpoint(
-        site.folder / "first.pt",
-        config_dir=site.settings.home / "ultralytics",
-        names=CLASSES.names,
-    )
-    site.secondlook("models", "register", str(weights), "--alias", "champion")
 
 
 def _up(site: Site) -> None:

@@ -26,7 +26,7 @@ from loop.intake import NewImage, TrueBox, add_truth
 from loop.predictions import Prediction
 from loop.review import FirstAnswer, SecondAnswer, submit_first, submit_second
 from loop.sealing import commitment
-from loop.synthetic import SyntheticImage, generate
+from loop.synthetic import CLASSES, SyntheticImage, generate
 from store.audit_log import open_audit_log
 from store.image_codec import encode_png
 from store.image_store import open_image_store
@@ -35,6 +35,7 @@ from store.own_key import api_headers
 from store.tracking import open_tracking
 from store.unit_of_work import open_units_of_work
 from tests.cluster.sites import PATIENCE_S, ROOT, Site, one_machine, three_nodes
+from tests.detector.checkpoints import write_checkpoint
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -44,13 +45,21 @@ FIRST = Actor("reviewer-1", Role.REVIEWER)
 SECOND = Actor("adjudicator-1", Role.ADJUDICATOR)
 ENGINEER = Actor("engineer-1", Role.ENGINEER)
 
-Make = Callable[[Path], AbstractContextManager[Site]]
+Make = Callable[[Path, Path], AbstractContextManager[Site]]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights")
+    return write_checkpoint(
+        folder / "first.pt", config_dir=folder / "ultralytics", names=CLASSES.names
+    )
 
 
 @pytest.fixture(params=[one_machine, three_nodes], ids=["one machine", "three nodes"])
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+def site(request: pytest.FixtureRequest, tmp_path: Path, weights: Path) -> Iterator[Site]:
     make: Make = request.param
-    with make(tmp_path) as made:
+    with make(tmp_path, weights) as made:
         yield made
 
 

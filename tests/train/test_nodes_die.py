@@ -21,7 +21,7 @@ import pytest
 from store.settings import Settings, load_settings
 from store.tracking import RunInfo, open_tracking
 from tests.machines import Cluster, cluster
-from tests.s3 import CREDENTIALS, open_bucket, s3_server
+from tests.s3 import CREDENTIALS, S3Server, open_bucket, s3_server
 from tests.train import light_session
 from tests.train.generated import generated_snapshot
 from train.fold_job import read_state
@@ -105,25 +105,42 @@ class Driver:
         return self.process.wait(PATIENCE_S)
 
 
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+@dataclass(frozen=True)
+class Site:
+    """A head and a bucket's server for all tests here; each test adds its workers."""
+
+    folder: Path
+    cluster: Cluster
+    s3: S3Server
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     pytest.importorskip("moto.server")
+    folder = tmp_path_factory.mktemp("driver")
+    # Workers see nothing of what drivers have.
+    with cluster(CREDENTIALS, [folder]) as machines, s3_server(machines.ip) as s3:
+        machines.start_head()
+        yield Site(folder, machines, s3)
+
+
+@pytest.fixture
+def place(
+    site: Site, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Place]:
     for name in ("MLFLOW_TRACKING_URI", "SECONDLOOK_DATABASE_URL"):
         monkeypatch.delenv(name, raising=False)
-    home = tmp_path / "var"
-    home.mkdir()
-    monkeypatch.setenv("SECONDLOOK_HOME", str(home))
-    monkeypatch.chdir(tmp_path)
+    folder = site.folder / request.node.name
+    folder.mkdir()
+    monkeypatch.setenv("SECONDLOOK_HOME", str(folder / "var"))
+    monkeypatch.chdir(folder)
     generated_snapshot(light_session.SNAPSHOT, 12)
-    # What a worker could see of the driver's by mistake.
-    hidden = [home, tmp_path / "snapshot"]
-    with cluster(CREDENTIALS, hidden) as machines, s3_server(machines.ip) as s3:
-        for name, value in CREDENTIALS.items():
-            monkeypatch.setenv(name, value)
-        url = s3.bucket()
-        monkeypatch.setenv("SECONDLOOK_STORAGE_URL", url)
-        machines.start_head()
-        yield Place(tmp_path, load_settings(), machines, url)
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    url = site.s3.bucket()
+    monkeypatch.setenv("SECONDLOOK_STORAGE_URL", url)
+    yield Place(folder, load_settings(), site.cluster, url)
+    site.cluster.kill_workers()
 
 
 @contextmanager
@@ -154,7 +171,7 @@ def test_a_machine_that_was_cut_off_comes_back(place: Place) -> None:
     with ended(driver):
         driver.wait_until(lambda: min(place.epochs(fold) for fold in range(FOLDS)) >= 3)
         first.cut()
-        driver.wait_until(lambda: place.cluster.alive_nodes() == 2)
+        driver.wait_until(lambda: not place.cluster.knows(first))
         first.mend()
         assert driver.end() == 0, place.log()
     assert any(place.check_complete())
