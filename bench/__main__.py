@@ -40,6 +40,7 @@ COMPARISONS = (
     "canvas",
     "drift_alarms",
     "gate",
+    "isolation",
     "int8_map",
     "kfold",
     "kfold_memory",
