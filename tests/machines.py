@@ -135,10 +135,10 @@ class Cluster:
         _ip("link", "add", self._bridge, "type", "bridge")
         _ip("addr", "add", f"{self.ip}/24", "dev", self._bridge)
         _ip("link", "set", self._bridge, "up")
+        self._port = _free_port(self.ip)
 
     def start_head(self, *options: str, **more: str) -> None:
         """On the same port again, if it was started before."""
-        self._port = self._port or _free_port(self.ip)
         (self._folder / "ray").mkdir(exist_ok=True)
         if self._far_head and self.head is None:
             self.head = self._new_machine()
@@ -202,7 +202,8 @@ class Cluster:
         for worker in self.workers:
             worker.kill()
 
-    def _alive(self) -> set[str]:
+    def _alive(self) -> list[str]:
+        """The addresses of all nodes, which may have one in common."""
         try:
             answer = httpx.get(
                 f"{self.dashboard_url}/nodes",
@@ -213,9 +214,9 @@ class Cluster:
             )
             summary = answer.raise_for_status().json()["data"]["summary"]
         except (httpx.HTTPError, ValueError, KeyError):
-            return set()
+            return []
         alive = [node["raylet"] for node in summary if node["raylet"]["state"] == "ALIVE"]
-        return {node["nodeManagerAddress"] for node in alive}
+        return [node["nodeManagerAddress"] for node in alive]
 
     def close(self) -> None:
         for machine in [*self.workers, *([self.head] if self.head else [])]:

@@ -31,7 +31,7 @@ IDLE_MINUTES = 0.5
 PATIENCE_S = 400.0
 
 
-def autoscaling() -> dict[str, object]:
+def autoscaling(gcs_address: str) -> dict[str, object]:
     nothing: dict[str, object] = {"docker": {}, "file_mounts": {}, "cluster_synced_files": []}
     for name in ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray"):
         nothing[f"{name}_commands"] = []
@@ -43,6 +43,12 @@ def autoscaling() -> dict[str, object]:
         "provider": {
             "type": "external",
             "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
+            "gcs_address": gcs_address,
+            # All machines have one address here.
+            "use_node_id_as_ip": True,
+            # There is nothing to set up over SSH.
+            "disable_node_updaters": True,
+            "disable_launch_config_check": True,
         },
         "auth": {"ssh_user": "nobody"},
         "worker_start_ray_commands": [],
@@ -71,8 +77,8 @@ def test_a_node_comes_for_each_fold_and_goes_again(
     monkeypatch.chdir(tmp_path)
     generated_snapshot(light_session.SNAPSHOT, 12)
     config = tmp_path / "autoscaling.json"
-    config.write_text(json.dumps(autoscaling()))
     with cluster(CREDENTIALS) as machines, s3_server(machines.ip) as s3:
+        config.write_text(json.dumps(autoscaling(machines.address)))
         for name, value in CREDENTIALS.items():
             monkeypatch.setenv(name, value)
         machines.start_head(
