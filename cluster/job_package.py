@@ -55,7 +55,10 @@ def job_package(
 
 
 def _code() -> list[tuple[str, Path]]:
-    return [found for name in _PACKAGES for found in _files(_ROOT / name, name)]
+    packages = [found for name in _PACKAGES for found in _files(_ROOT / name, name)]
+    # Architectures that a training starts from; what is below is about clusters, and may hold keys.
+    shipped = [(f"configs/{path.name}", path) for path in sorted(_ROOT.glob("configs/*.yaml"))]
+    return [*packages, *shipped]
 
 
 def _files(folder: Path, name: str) -> list[tuple[str, Path]]:

@@ -17,8 +17,11 @@ def test_the_code_is_in_it_that_a_job_runs_and_nothing_else() -> None:
         names = archive.namelist()
         assert archive.read("CODE_VERSION").strip()
     assert {name.partition("/")[0] for name in names} == {
-        *("loop", "store", "detector", "serve", "train", "ui", "cluster", "CODE_VERSION")
+        *("loop", "store", "detector", "serve", "train", "ui", "cluster", "CODE_VERSION"),
+        "configs",
     }
+    # What is said of clusters may lie beside their secrets.
+    assert [name for name in names if name.startswith("configs/")] == ["configs/yolo-demo.yaml"]
     assert {"cluster/job_entry.py", "store/workspace_template/dvc.yaml"} <= set(names)
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
 
