@@ -3,6 +3,7 @@ with S3's protocol."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +16,15 @@ add_type("test.happened", {"type": "object"})
 # A slow example on a busy machine is not a failure.
 settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")
+
+
+@pytest.fixture(autouse=True)
+def loggers_on() -> None:
+    """MLflow's migrations turn off every logger that there is (logging.config.fileConfig): what a
+    test hears is not to depend on which ones ran before it."""
+    for logger in logging.root.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger):
+            logger.disabled = False
 
 
 @pytest.fixture(scope="session")
