@@ -80,9 +80,11 @@ def furthest_behind(statuses: Sequence[ServiceStatus]) -> ServiceStatus:
     model, then loading. So what the API says to be served is served by all of them.
 
     Replicas that do not follow the same order yet are loading, whatever they say, and what they
-    say is of none.
+    say is of none. They are stopped once all of them are: one that is not answers still.
     """
     behind = replace(_furthest_behind(statuses), trial=_trial_of_all(statuses))
+    if not all(status.stopped for status in statuses):
+        behind = replace(behind, stopped=None)
     if any(status.order != behind.order for status in statuses):
         return replace(behind, loading=True, error=None, order="")
     failed = sum(status.error is not None for status in statuses)

@@ -47,6 +47,8 @@ _ATTEMPTS = 8
 _FIRST_WAIT_S = 0.05
 
 _T = TypeVar("_T")
+# Variables for MLflow that come from the settings, in this process.
+_set_here: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,7 +370,9 @@ def _rfc3339(milliseconds: int) -> str:
 
 def open_tracking(settings: Settings) -> Tracking:
     for name, value in artifact_environment(settings).items():
-        os.environ.setdefault(name, value)  # who has set it has another store for MLflow
+        # Whoever has set it, if not this, has another store for MLflow.
+        if os.environ.get(name) in (None, _set_here.get(name)):
+            os.environ[name] = _set_here[name] = value
     return Tracking(settings.tracking, settings.artifacts, artifact_root(settings))
 
 

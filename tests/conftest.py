@@ -4,6 +4,7 @@ with S3's protocol."""
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -19,9 +20,11 @@ settings.load_profile("no-deadline")
 
 
 @pytest.fixture(autouse=True)
-def loggers_on() -> None:
-    """MLflow's migrations turn off every logger that there is (logging.config.fileConfig): what a
-    test hears is not to depend on which ones ran before it."""
+def of_its_own() -> None:
+    """What a test sees is not to depend on which ones ran before it: MLflow's migrations turn off
+    every logger that there is (logging.config.fileConfig), and where MLflow's bucket is stays in
+    the environment of a process."""
+    os.environ.pop("MLFLOW_S3_ENDPOINT_URL", None)
     for logger in logging.root.manager.loggerDict.values():
         if isinstance(logger, logging.Logger):
             logger.disabled = False

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from loop.serving_orders import Stop
 from serve.service import ServiceStatus, furthest_behind
 from tests.serve.fakes import model_ref
 
@@ -17,6 +18,14 @@ def test_a_model_is_served_once_all_replicas_have_it() -> None:
 def test_one_replica_without_a_model_is_not_ready() -> None:
     empty = replace(OLD, model=None)
     assert furthest_behind([NEW, empty, OLD]) == empty
+
+
+def test_they_are_stopped_once_all_of_them_are() -> None:
+    stop = Stop("eva", "2026-01-01T00:00:00Z", "It misses rods.")
+    stopped = ServiceStatus(order="o3", stopped=stop)
+    assert furthest_behind([NEW, stopped]).stopped is None
+    assert furthest_behind([stopped, NEW]).stopped is None
+    assert furthest_behind([stopped, stopped]) == stopped
 
 
 def test_the_failure_of_one_replica_is_reported() -> None:
