@@ -65,7 +65,11 @@ def compare(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         raise SystemExit(f"There are no weights {arguments.weights}: give some with --weights.")
     enter_home(folder / "home", "cpu")
     say("making a data set and its folds")
-    data = make_workspace(folder, Settings(k=arguments.folds, epochs=_MANY_EPOCHS, images=64))
+    # From the same weights, so that the home has their classes.
+    trained = Settings(
+        k=arguments.folds, epochs=_MANY_EPOCHS, images=64, base=str(arguments.weights)
+    )
+    data = make_workspace(folder, trained)
     image = folder / "image.jpg"
     first = data.snapshot.samples[0].image_id
     _write_jpeg(bytes(data.snapshot.image_bytes(first)), image)
