@@ -19,7 +19,7 @@ import httpx
 from cluster.addresses import is_loopback_url
 from loop.accounts import stamp
 from loop.errors import Misconfigured, NotFound, Unavailable
-from serve.dashboard import ray_token
+from serve.dashboard import authorisation
 
 # Metadata of a job, by which ours are told from others on the same cluster.
 KIND, STARTED_BY, PARAMETERS = "second-look/kind", "second-look/actor", "second-look/parameters"
@@ -137,7 +137,7 @@ class RayJobs:
         ``working_dir`` is then. Ray forgets it once no job uses it."""
         name = f"_ray_pkg_{digest[:32]}.zip"
         path = f"/api/packages/gcs/{name}"
-        with self._client(_authorisation()) as client:
+        with self._client(authorisation()) as client:
             known = self._answer(client, "GET", path)
             if known.status_code == httpx.codes.NOT_FOUND:
                 data = package.read_bytes()
@@ -158,7 +158,7 @@ class RayJobs:
             raise self._no_dashboard() from error
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
-        with self._client(_authorisation()) as client:
+        with self._client(authorisation()) as client:
             return self._check(self._answer(client, method, path, **options))
 
     def _client(self, headers: Mapping[str, str]) -> httpx.Client:
@@ -208,11 +208,6 @@ class RayJobs:
             f"What answers at {self.url} is not Ray's dashboard.",
             hint="SECONDLOOK_DASHBOARD_URL is its address, usually http://HEAD:8265.",
         )
-
-
-def _authorisation() -> dict[str, str]:
-    token = ray_token()
-    return {"authorization": f"Bearer {token}"} if token else {}
 
 
 def _job(raw: Mapping[str, Any]) -> RayJob:
