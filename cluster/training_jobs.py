@@ -309,8 +309,7 @@ class RayTrainingJobs:
         return f"cd {shlex.quote(str(folder))} && exec {shlex.join([*words, *request.arguments])}"
 
     def _line_elsewhere(self, request: JobRequest) -> str:
-        words = ["python", "-m", "cluster.job_runner", "-", str(self._grace_seconds)]
-        return shlex.join([*words, "python", "-m", "cluster.job_entry", *request.arguments])
+        return shlex.join(["sh", "cluster/job.sh", str(self._grace_seconds), *request.arguments])
 
     def _workspace(self, folder: Path) -> Workspace:
         own = folder == self._settings.home / "workspace" or folder == self._settings.workspace

@@ -84,12 +84,15 @@ class Site:
             )
         return self.parts[name]
 
-    def wait_for(self, happened: Callable[[], object]) -> None:
+    def wait_for(
+        self, happened: Callable[[], object], told: Callable[[], str] = lambda: ""
+    ) -> None:
+        """``told`` says more, should it not happen."""
         deadline = time.monotonic() + PATIENCE_S
         while not happened():
             ended = [name for name, part in self.parts.items() if part.poll() is not None]
             assert not ended, f"{ended[0]} ended:\n{self.logs()}"
-            assert time.monotonic() < deadline, self.logs()
+            assert time.monotonic() < deadline, f"{self.logs()}\n{told()}"
             time.sleep(0.5)
 
     def logs(self) -> str:

@@ -22,7 +22,8 @@ def test_the_code_is_in_it_that_a_job_runs_and_nothing_else() -> None:
     }
     # What is said of clusters may lie beside their secrets.
     assert [name for name in names if name.startswith("configs/")] == ["configs/yolo-demo.yaml"]
-    assert {"cluster/job_entry.py", "store/workspace_template/dvc.yaml"} <= set(names)
+    entry = {"cluster/job.sh", "cluster/job_entry.py"}
+    assert entry | {"store/workspace_template/dvc.yaml"} <= set(names)
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
 
 

@@ -137,7 +137,7 @@ def test_a_job_elsewhere_needs_a_bucket_and_brings_code_and_workspace(
     first = submitted(run, "stage", "data_collection")
     submitted(run, "stage", "data_collection")
     raw = ray.jobs[first].raw
-    assert raw["entrypoint"].endswith("cluster.job_entry train stage data_collection")
+    assert raw["entrypoint"] == "sh cluster/job.sh 90.0 train stage data_collection"
     assert raw["runtime_env"]["working_dir"].startswith("gcs://_ray_pkg_")
     assert raw["runtime_env"]["env_vars"]["SECONDLOOK_STORAGE_URL"].startswith("s3://bucket")
     assert b"cluster/job_entry.py" in next(iter(ray.packages.values()))

@@ -102,8 +102,8 @@ def train_and_kill(site: Site) -> dict[str, Any]:
     changes = {"K_FOLDS": FOLDS, "EPOCHS": EPOCHS, "IMG_SIZE": SIZE_PX, "BATCH_SIZE": 4}
     words = [f"{name}={value}" for name, value in changes.items()]
     job = site.json("jobs", "submit", "kfold", "--", *words, "PATIENCE=0")
-    site.wait_for(lambda: some_epochs(site))
-    site.wait_for(site.kill_a_worker)
+    for happened in (lambda: some_epochs(site), site.kill_a_worker):
+        site.wait_for(happened, lambda: site.secondlook("jobs", "logs", job["id"]))
     followed = subprocess.run(
         [sys.executable, "-m", "cluster.cli", "jobs", "logs", "-f", job["id"]],
         cwd=site.workspace,

@@ -108,8 +108,10 @@ def test_a_node_comes_for_each_fold_and_goes_again(
             driver.kill()
             driver.wait()
         assert driver.returncode == 0
-    # All at once: nobody waits for another fold's node.
-    assert max(seen) == 1 + FOLDS
+    # All at once: nobody waits for another fold's node. Ray may start one more, which goes unused:
+    # what comes up between its looks at the nodes and at the launches is in neither.
+    assert 1 + FOLDS in seen
     assert seen[: seen.index(1 + FOLDS) + 1] == sorted(seen[: seen.index(1 + FOLDS) + 1])
+    assert seen[-1] == 1
     (run,) = open_tracking(load_settings()).runs({"loop.kind": "cv"}, limit=10)
     assert run.status == "FINISHED"
