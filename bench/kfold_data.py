@@ -60,10 +60,12 @@ def make_workspace(folder: Path, compared: Settings) -> Data:
     prepare(settings.home / "ultralytics")
     workspace = init_workspace(folder / "workspace")
     workspace.set_params(compared.params)
-    data = compared.data or _generated(folder / "generated", compared)
-    format: Format = "voc" if compared.data else "yolo"
+    classes = CLASSES
     if compared.base.endswith(".pt"):
-        _set_classes(settings, class_names(Path(compared.base)))
+        classes = class_names(Path(compared.base))
+        _set_classes(settings, classes)
+    data = compared.data or _generated(folder / "generated", compared, classes)
+    format: Format = "voc" if compared.data else "yolo"
     names = [image.name for image in read_dataset(data, format, classes=None)]
     only = folder / "names.txt"
     only.write_text("\n".join(names[: compared.images]), encoding="utf-8")
@@ -147,7 +149,8 @@ def _set_classes(settings: StoreSettings, classes: ClassList) -> None:
         uow.commit()
 
 
-def _generated(folder: Path, compared: Settings) -> Path:
+def _generated(folder: Path, compared: Settings, classes: ClassList) -> Path:
+    """With ``classes`` for what is to be seen, whatever they are called."""
     count, size = compared.images, compared.image_size
     images = (
         ExportedImage(
@@ -157,13 +160,13 @@ def _generated(folder: Path, compared: Settings) -> Path:
             size,
             size,
             tuple(
-                ImportedBox(CLASSES.name_of(true.class_id), _clipped(true.box, size))
+                ImportedBox(classes.name_of(true.class_id % len(classes)), _clipped(true.box, size))
                 for true in image.boxes
             ),
         )
         for image in generate(count, seed=_GENERATED_SEED, size=size, images_per_subject=1)
     )
-    write_dataset(folder, "yolo", images, CLASSES)
+    write_dataset(folder, "yolo", images, classes)
     return folder
 
 

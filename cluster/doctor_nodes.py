@@ -24,6 +24,7 @@ _ALL_SECONDS = 40.0
 _CLOCK_SECONDS = 2.0
 _PACKAGES = ("second-look", "ray", "torch", "ultralytics")
 _INSTALL = "Install the same on each node: best one image (Dockerfile), else constraints.txt."
+_ELSEWHERE = "Its nodes were not looked at: run secondlook doctor on one of them."
 
 Node = Mapping[str, Any]
 
@@ -51,6 +52,8 @@ def cluster(settings: Settings) -> list[Finding]:
     answer = _gathered(address, shared_settings(settings))
     if answer is None:
         return [no_answer("Ray cluster", _ALL_SECONDS)]
+    if "elsewhere" in answer:
+        return [Finding("Ray cluster", f"{answer['elsewhere']} {_ELSEWHERE}", None)]
     if "error" in answer:
         return [not_joined(str(answer["error"]))]
     return findings(answer["nodes"], wants_gpus=_wants_gpus(settings))

@@ -169,8 +169,14 @@ def _first_line(error: BaseException) -> str:
 def main() -> None:
     asked = json.load(sys.stdin)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    from loop.errors import Unavailable
+    from train.ray_connection import require_node_here
+
     try:
+        require_node_here(asked["address"])
         answer = gather(asked["address"], asked["shared"])
+    except Unavailable as error:
+        answer = {"elsewhere": error.message}
     except Exception as error:
         answer = {"error": f"{type(error).__name__}: {error}"[:2000]}
     sys.stdout.write(f"\n{json.dumps(answer)}\n")

@@ -48,7 +48,8 @@ def apply(dashboard_url: str, document: Mapping[str, Any]) -> None:
 
 
 def remove(dashboard_url: str) -> bool:
-    """Take our application out of service, and Serve with it. False if it was not there.
+    """Take our application out of service, and Serve with it; returns when it is gone. False if
+    it was not there.
 
     Raises `Unavailable`; `Conflict` where Serve runs something else, too.
     """
@@ -58,6 +59,15 @@ def remove(dashboard_url: str) -> bool:
             return False
         _refuse_others(details, "Serve is taken out as a whole")
         send(client, "DELETE", _APPLICATIONS, timeout=_PUT_SECONDS)
+        # Serve's controller answers before that where it took over from one that died.
+        deadline = time.monotonic() + _PUT_SECONDS
+        while application_of(client) is not None:
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    "Ray Serve was told to end, and still has the detector.",
+                    hint="Try again; the log of Serve's controller in the Ray dashboard says more.",
+                )
+            time.sleep(_POLL_SECONDS)
         return True
 
 

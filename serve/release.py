@@ -244,8 +244,7 @@ def _document(settings: Settings, *, own_homes: bool = False) -> dict[str, Any]:
     if settings.serve_resource:
         application["args"]["resource"] = settings.serve_resource
     return {
-        # One proxy, where the dashboard is; not one on every machine of a cluster.
-        "proxy_location": "HeadOnly",
+        "proxy_location": "EveryNode" if settings.api_on_every_node else "HeadOnly",
         "http_options": {
             "host": settings.host,
             "port": settings.api_port,

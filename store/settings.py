@@ -87,6 +87,9 @@ class Settings(BaseSettings):
     # A resource of nodes (`ray start --resources='{"NAME": 4}'`), of which a replica takes 1: on no
     # other node does one start. Empty: wherever there is room. See docs/cluster.md.
     serve_resource: str = Field("", pattern=r"^[\w.:/-]*$")
+    # Whether each node with a replica takes requests, or the head alone. With it, detection goes on
+    # while the head is away: put a load balancer before the nodes. See docs/cluster.md.
+    api_on_every_node: bool = False
     # Images inside a replica at once; others get 429. 0: what suits the engine.
     replica_room: int = Field(0, ge=0)
     # How long an image may take, and after how long the engine is taken to be stuck.

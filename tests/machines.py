@@ -38,6 +38,29 @@ _HEALTH = {
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "5",
 }
+# Held by an actor on that node, until the driver ends.
+_FILL = """
+import sys, numpy, ray
+address, ip = sys.argv[1:]
+ray.init(address, log_to_driver=False)
+
+@ray.remote(num_cpus=0, resources={f"node:{ip}": 0.01})
+class Hog:
+    def fill(self):
+        self.held = []
+        for mebibytes in (8, 1):
+            try:
+                for _ in range(200):
+                    block = numpy.ones(mebibytes << 20, numpy.uint8)
+                    self.held.append(ray.put(block))
+            except (ray.exceptions.ObjectStoreFullError, ray.exceptions.OutOfDiskError):
+                pass
+        return len(self.held)
+
+hog = Hog.remote()
+print("full", ray.get(hog.fill.remote()), flush=True)
+sys.stdin.read()
+"""
 _numbers = itertools.count(2)
 
 
@@ -138,8 +161,9 @@ class Cluster:
         self._port = _free_port(self.ip)
 
     def start_head(self, *options: str, **more: str) -> None:
-        """On the same port again, if it was started before."""
-        (self._folder / "ray").mkdir(exist_ok=True)
+        """On the same port again, if it was started before; its disk is another one then."""
+        shutil.rmtree(self._folder / "ray", ignore_errors=True)
+        (self._folder / "ray").mkdir()
         if self._far_head and self.head is None:
             self.head = self._new_machine()
         command = [*_RAY, "start", "--head", "--block", "--num-cpus=0", "--disable-usage-stats"]
@@ -201,6 +225,22 @@ class Cluster:
     def kill_workers(self) -> None:
         for worker in self.workers:
             worker.kill()
+
+    @contextmanager
+    def filled(self, machine: Machine) -> Iterator[None]:
+        """Somebody's objects fill its object store, which has nowhere to put them."""
+        with subprocess.Popen(
+            [sys.executable, "-c", _FILL, self.address, machine.ip],
+            env=os.environ | self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as process:
+            assert process.stdout is not None
+            try:
+                assert b"full" in process.stdout.readline()
+                yield
+            finally:
+                process.kill()
 
     def _alive(self) -> list[str]:
         """The addresses of all nodes, which may have one in common."""

@@ -53,6 +53,7 @@ def connected(
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if settings.ray_address:
+            require_node_here(settings.ray_address)
             ray.init(address=settings.ray_address, **quiet)
         else:
             os.environ[MARK] = mark
@@ -69,6 +70,18 @@ def connected(
     finally:
         ray.shutdown()
         os.environ.pop(MARK, None)
+
+
+def require_node_here(address: str) -> None:
+    """Raise `Unavailable` on a machine that is no node of any cluster, as a laptop: a driver works
+    by way of the raylet beside it, and Ray would look for one for half a minute."""
+    find_node_ids: Any = ray._private.services.find_node_ids
+    if not address.startswith("ray://") and not find_node_ids():
+        raise Unavailable(
+            f"This machine is no node of the Ray cluster {address}.",
+            hint="Hand trainings in by its dashboard (secondlook jobs submit), or run this on a "
+            "node. To make this machine one: ray start --address=HEAD:6379.",
+        )
 
 
 def _print_nothing(*_: object, **__: object) -> None:

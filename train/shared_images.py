@@ -18,6 +18,9 @@ from train.decoded import DecodedImages, decode_images, decoded_bytes
 
 # Above 80 % Ray writes objects to disk; checkpoints and whoever else uses the cluster need room.
 _LARGEST_SHARE = 0.6
+# How long a node waits for what others have.
+_LEAST_SECONDS = 60.0
+_SLOWEST_BYTES_A_SECOND = 10e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +31,11 @@ class SharedImages:
     nbytes: int
 
     def open(self) -> DecodedImages | None:
-        """The images, not copied; None where they are lost, as with the node that they were on."""
+        """The images, not copied; None where they are lost, as with the node that they were on, or
+        do not come: others' objects may fill this node's store for as long as they like."""
+        patience = _LEAST_SECONDS + self.nbytes / _SLOWEST_BYTES_A_SECOND
         try:
-            return DecodedImages(ray.get(list(self.chunks)))
+            return DecodedImages(ray.get(list(self.chunks), timeout=patience))
         except ray.exceptions.RayError:
             return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import socket
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,19 @@ def test_nodes_that_are_alike_are_fine() -> None:
     assert [each.ok for each in found] == [True, True, True]
     assert "2 nodes, 8 CPUs, 0 GPUs: training runs on CPUs" in found[0].found
     assert found[-1].found == "HAProxy"
+
+
+def test_a_machine_that_is_no_node_cannot_ask_them(settings: Settings) -> None:
+    from ray._private.services import find_node_ids
+
+    if find_node_ids():  # type: ignore[no-untyped-call]
+        pytest.skip("a Ray runs on this machine")
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+        (found,) = cluster(settings.model_copy(update={"ray_address": address}))
+    assert found.ok is None
+    assert f"This machine is no node of the Ray cluster {address}" in found.found
+    assert "run secondlook doctor on one of them" in found.found
 
 
 @pytest.mark.parametrize(

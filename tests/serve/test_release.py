@@ -123,6 +123,12 @@ def test_a_deployment_returns_when_the_replicas_run(serving: Serving, settings: 
     assert dashboard.tokens == {"Bearer not-a-secret"}
 
 
+def test_each_node_takes_requests_when_told_to(serving: Serving, settings: Settings) -> None:
+    dashboard = serving([application("RUNNING")])
+    deploy(settings.model_copy(update={"api_on_every_node": True}), dashboard.url, ONE)
+    assert dashboard.put[0]["proxy_location"] == "EveryNode"
+
+
 def ordered(settings: Settings) -> ModelRef | None:
     with open_units_of_work(settings)() as uow:
         order = uow.serving_orders.find()

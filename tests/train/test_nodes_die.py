@@ -186,6 +186,16 @@ def test_a_machine_whose_disk_is_full_says_so(place: Place) -> None:
     assert "No space left" in failed, failed
 
 
+def test_a_machine_whose_object_store_is_full_trains_on(place: Place) -> None:
+    """Somebody else's objects are all that is in it: the fold cannot have the decoded images."""
+    machine = place.cluster.add_worker()
+    with place.cluster.filled(machine):
+        driver = place.start()
+        with ended(driver):
+            assert driver.end() == 0, place.log()
+    place.check_complete()
+
+
 def test_a_training_whose_head_died_is_taken_up_from_the_bucket(place: Place) -> None:
     """All that the driver's machine had is gone with it: its home too."""
     place.cluster.add_worker(cpus=2)
