@@ -48,17 +48,16 @@ ray.init(address, log_to_driver=False)
 class Hog:
     def fill(self):
         self.held = []
-        for mebibytes in (8, 1):
-            try:
-                for _ in range(200):
-                    block = numpy.ones(mebibytes << 20, numpy.uint8)
-                    self.held.append(ray.put(block))
-            except (ray.exceptions.ObjectStoreFullError, ray.exceptions.OutOfDiskError):
-                pass
-        return len(self.held)
+        store = ray.cluster_resources()["object_store_memory"]  # of two nodes that are alike
+        try:
+            while len(self.held) < 2 * store / 2**20:
+                self.held.append(ray.put(numpy.ones(2**20, numpy.uint8)))
+        except (ray.exceptions.ObjectStoreFullError, ray.exceptions.OutOfDiskError):
+            pass
 
 hog = Hog.remote()
-print("full", ray.get(hog.fill.remote()), flush=True)
+ray.get(hog.fill.remote())
+print("full", flush=True)
 sys.stdin.read()
 """
 _numbers = itertools.count(2)
@@ -196,12 +195,14 @@ class Cluster:
         cpus: int = 1,
         *,
         disk_bytes: int | None = None,
+        ray_disk_bytes: int | None = None,
         object_store_bytes: str = _OBJECT_STORE_BYTES,
         resources: Mapping[str, float] | None = None,
         wait: bool = True,
         **more: str,
     ) -> Machine:
-        """With ``disk_bytes`` all that it can write to is so large."""
+        """With ``disk_bytes`` all that it can write to is so large, but for Ray's own folder, which
+        has ``ray_disk_bytes``."""
         machine = self._new_machine()
         self.workers.append(machine)
         command = [*_RAY, "start", f"--address={self.address}", "--block", f"--num-cpus={cpus}"]
@@ -209,7 +210,7 @@ class Cluster:
         command += [f"--object-store-memory={object_store_bytes}"]
         if resources:
             command += [f"--resources={json.dumps(dict(resources))}"]
-        self._start_on(machine, command, disk_bytes, more)
+        self._start_on(machine, command, disk_bytes, more, ray_disk_bytes)
         if wait:
             self._wait_for(machine.ip)
         return machine
@@ -228,7 +229,7 @@ class Cluster:
 
     @contextmanager
     def filled(self, machine: Machine) -> Iterator[None]:
-        """Somebody's objects fill its object store, which has nowhere to put them."""
+        """Somebody's objects fill its object store, and a few hundred MB of Ray's folder."""
         with subprocess.Popen(
             [sys.executable, "-c", _FILL, self.address, machine.ip],
             env=os.environ | self.environment,
@@ -237,7 +238,8 @@ class Cluster:
         ) as process:
             assert process.stdout is not None
             try:
-                assert b"full" in process.stdout.readline()
+                # Ray says on stdout, too, that there is no space left.
+                assert any(line == b"full\n" for line in process.stdout), self.logs()
                 yield
             finally:
                 process.kill()
@@ -293,11 +295,15 @@ class Cluster:
         command: Sequence[str],
         disk_bytes: int | None,
         more: Mapping[str, str],
+        ray_disk_bytes: int | None = None,
     ) -> None:
         own = self._folder / f"disk-{machine.name}"
         size = f" -o size={disk_bytes}" if disk_bytes else ""
         mounts = [f"mount -t tmpfs{size} none {own}"]
-        mounts += [f"mount -t tmpfs none {folder}" for folder in self._hidden if folder.exists()]
+        for folder in self._hidden:
+            large = ray_disk_bytes if folder.name == "ray" else None
+            size = f" -o size={large}" if large else ""
+            mounts += [f"mount -t tmpfs{size} none {folder}"] if folder.exists() else []
         inside = ["unshare", "--mount", "sh", "-ec", f'{"; ".join(mounts)}; exec "$@"', "sh"]
         environment = {
             **self.environment,

@@ -30,7 +30,10 @@ from train.fold_worker import FoldJob, work
 _POLL_S = 1.0
 # Of a fold in the queue the controller is started already, for the time when its turn comes.
 _STARTED_AHEAD = 1
-_HINT = "Ray's logs are in /tmp/ray/session_latest/logs, those of Train below train/."
+_HINT = (
+    "Ray's logs are in /tmp/ray/session_latest/logs of the node, those of Train below train/. "
+    "Where a worker died without a word, its node may have run out of memory, or of disk."
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,13 +187,24 @@ def test_a_machine_whose_disk_is_full_says_so(place: Place) -> None:
 
 
 def test_a_machine_whose_object_store_is_full_trains_on(place: Place) -> None:
-    """Somebody else's objects are all that is in it: the fold cannot have the decoded images."""
+    """Others' objects take all of it: some must go to disk before the fold has its images."""
     machine = place.cluster.add_worker()
+    with place.cluster.filled(machine):
+        driver = place.start(epochs=3)
+        with ended(driver):
+            assert driver.end() == 0, place.log()
+    place.check_complete(epochs=3)
+
+
+def test_where_objects_fill_the_disk_as_well_it_fails_and_says_where_to_look(place: Place) -> None:
+    """Ray itself cannot work there any more."""
+    machine = place.cluster.add_worker(ray_disk_bytes=200 * 2**20)
     with place.cluster.filled(machine):
         driver = place.start()
         with ended(driver):
-            assert driver.end() == 0, place.log()
-    place.check_complete()
+            assert driver.end() == 1
+    assert place.run("FAILED").tags["loop.failure"]
+    assert "may have run out of memory, or of disk" in place.log()
 
 
 def test_a_training_whose_head_died_is_taken_up_from_the_bucket(place: Place) -> None:
