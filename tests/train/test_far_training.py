@@ -150,7 +150,7 @@ def test_a_driver_leaves_damaged_digests_to_who_trains_on(
     with pytest.raises(Interrupted):
         work(task, dies_after(1), tmp_path)
     bucket.put("training/run1/fold-0/checkpoint-000001/digests.json", digests)
-    bucket.put("training/run1/outside", b"1")
+    bucket.put("training/run1/fold-0/checkpoint-000001/../../outside", b"1")
     mirror = mirror_of(task, tmp_path / "mirror")
     mirror.complete()
     assert Checkpoints(mirror.folder).newest() is None
