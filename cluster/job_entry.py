@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> None:
     folder = settings.home / "jobs" / settings.job / "workspace"
     if folder.exists():
         raise Conflict(f"{folder} is there already.", hint="Hand in the job again.")
-    branch = f"jobs/{settings.job}"
+    branch = _branch(settings.job)
     workspace = unpack(parcel, folder, branch)
     base = workspace.rev().removesuffix("-dirty")
     remote = _remote(settings, workspace)
@@ -82,11 +82,15 @@ def fetch_result(settings: Settings, job_id: str, workspace: Workspace) -> tuple
         with tempfile.TemporaryDirectory(prefix="sl-fetch-") as folder:
             bundle = Path(folder) / _COMMITS
             bucket.get_file(f"jobs/{job_id}/{_COMMITS}", bundle)
-            there = take_commits(workspace, bundle, str(result["branch"]))
+            there = take_commits(workspace, bundle, _branch(job_id))
     remote.configure()
     if there:
         remote.pull()
     return str(result["rev"]), there
+
+
+def _branch(job_id: str) -> str:
+    return f"jobs/{job_id}"
 
 
 def _bucket(settings: Settings) -> Bucket:

@@ -34,6 +34,7 @@ from store.backup_files import (
 )
 from store.database import open_engine, reading, translated
 from store.durable import sync
+from store.image_store import image_folder
 from store.log_export import LogCopy
 from store.log_files import LogFiles
 from store.log_key import LogKey
@@ -150,9 +151,9 @@ def _database_file(settings: Settings) -> Path:
 
 def _copy_files(settings: Settings, backup: BackupFolder) -> Iterator[str]:
     """Gives what is not copied, since it lies elsewhere."""
-    images = settings.storage_url.removeprefix("file://")
-    if not settings.storage_url or settings.storage_url != images:
-        backup.add_tree("images", Path(images) if images else settings.images)
+    images = image_folder(settings)
+    if images is not None:
+        backup.add_tree("images", images)
     else:
         yield f"images: in {settings.storage_url.split('@')[-1]}"
     if settings.tracking_uri:
@@ -199,7 +200,7 @@ def _check_home(settings: Settings, manifest: Manifest) -> None:
             hint="Move it away, and keep it: its log may be newer than the backup's (--log).",
         )
     has_images = any(name.startswith("images/") for name in manifest.files)
-    if has_images and settings.storage_url and not settings.storage_url.startswith("file://"):
+    if has_images and image_folder(settings) is None:
         raise Misconfigured(
             "This backup has images in files, and SECONDLOOK_STORAGE_URL names a bucket.",
             hint="Unset SECONDLOOK_STORAGE_URL; copy HOME/images into the bucket afterwards.",
@@ -257,7 +258,7 @@ def _check_log(settings: Settings, folder: Path, source: LogFiles, *, ask_witnes
 def _put_files(
     settings: Settings, folder: Path, manifest: Manifest, log_folder: Path | None
 ) -> None:
-    images = Path(settings.storage_url.removeprefix("file://") or settings.images)
+    images = image_folder(settings) or settings.images  # of a bucket's there are none to put
     for name, expected in manifest.files.items():
         part, _, rest = name.partition("/")
         if name == DUMP or (part == "log" and log_folder is not None):
@@ -302,9 +303,9 @@ def _taken_up(
 def _images(settings: Settings, log: AuditLog) -> tuple[int, tuple[str, ...]]:
     with reading(log.rows.engine) as connection:
         ids = connection.scalars(select(tables.images.c.id).order_by(tables.images.c.id)).all()
-    if settings.storage_url and not settings.storage_url.startswith("file://"):
+    folder = image_folder(settings)
+    if folder is None:
         return len(ids), ()
-    folder = Path(settings.storage_url.removeprefix("file://") or settings.images)
     return len(ids), tuple(each for each in ids if not (folder / each[:2] / each).is_file())
 
 

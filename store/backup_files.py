@@ -7,13 +7,13 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from loop.errors import BrokenRecord, Conflict, NotFound, Unavailable
-from store.durable import sync
+from store.durable import disk_errors, sync
 
 MANIFEST = "backup.json"
 FORMAT = 1
@@ -122,7 +122,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise BrokenRecord(f"{folder / MANIFEST} cannot be read: {error}.") from error
     try:
         return _manifest(raw)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BrokenRecord(
             f"{folder / MANIFEST} is not the manifest of a backup.",
             hint="Take another backup, or the version of Second Look that made this one.",
@@ -178,16 +178,12 @@ def pieces_of(path: Path) -> Iterator[bytes]:
         yield from iter(lambda: file.read(_PIECE_BYTES), b"")
 
 
-@contextmanager
-def told(folder: Path) -> Iterator[None]:
+def told(folder: Path) -> AbstractContextManager[None]:
     """Turns what the disk does not take into `Unavailable`."""
-    try:
-        yield
-    except OSError as error:
-        raise Unavailable(
-            f"{folder} cannot be read or written: {error.strerror or error}.",
-            hint="Make room there, or let this user read and write it.",
-        ) from error
+    return disk_errors(
+        f"{folder} cannot be read or written",
+        "Make room there, or let this user read and write what is named.",
+    )
 
 
 def is_empty(folder: Path) -> bool:
@@ -215,12 +211,17 @@ def _manifest(raw: Mapping[str, Any]) -> Manifest:
         entries=int(raw["log"]["entries"]),
         root=str(raw["log"]["root"]),
         without=tuple(map(str, raw["without"])),
-        files={_safe(name): Copied(*each) for name, each in raw["files"].items()},
+        files={_safe(name): _copied(*each) for name, each in raw["files"].items()},
     )
+
+
+def _copied(sha256: str, size: int, mode: int) -> Copied:
+    return Copied(str(sha256), int(size), int(mode) & 0o777)
 
 
 def _safe(name: str) -> str:
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts:
+    # As written only: `images//x` would be `/x` to whoever takes its first part off.
+    if path.is_absolute() or ".." in path.parts or path.as_posix() != name or name == ".":
         raise ValueError(name)
     return name

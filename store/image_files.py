@@ -17,6 +17,29 @@ def sha256_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def check_id(image_id: str) -> None:
+    """Never a path or a key that somebody made up. Raises `NotFound`."""
+    if not is_sha256(image_id):
+        raise NotFound(f"{image_id!r} is not an image id.", hint="An id has 64 hex digits.")
+
+
+def not_there(image_id: str, setting: str) -> NotFound:
+    return NotFound(
+        f"The bytes of image {image_id[:12]} are not in the store.",
+        hint=f"Check that {setting} is where they were stored.",
+    )
+
+
+def checked_bytes(data: bytes, image_id: str, where: str) -> bytes:
+    """``data``, which was read from ``where``. Raises `BrokenRecord` if it has another digest."""
+    if sha256_of(data) != image_id:
+        raise BrokenRecord(
+            f"The stored bytes of image {image_id[:12]} do not match its digest.",
+            hint=f"Restore {where} from a backup, or bring in the same image again.",
+        )
+    return data
+
+
 class FileImageStore:
     """Implements `loop.ports.ImageStore` in ``folder``, which is made with the first image.
 
@@ -47,27 +70,18 @@ class FileImageStore:
 
     def get(self, image_id: str) -> bytes:
         """Raises `NotFound`, `BrokenRecord` if the bytes are not those that were put."""
-        if not is_sha256(image_id):  # never a path that somebody made up
-            raise NotFound(f"{image_id!r} is not an image id.", hint="An id has 64 hex digits.")
+        check_id(image_id)
         path = self._path(image_id)
         try:
             data = path.read_bytes()
         except FileNotFoundError:
-            raise NotFound(
-                f"The bytes of image {image_id[:12]} are not in the store.",
-                hint="Check that SECONDLOOK_HOME is the home they were stored in.",
-            ) from None
+            raise not_there(image_id, "SECONDLOOK_HOME") from None
         except OSError as error:
             raise Unavailable(
                 f"Image {image_id[:12]} cannot be read: {error.strerror}.",
                 hint=f"Check the disk, and that this user may read {self._folder}.",
             ) from error
-        if sha256_of(data) != image_id:
-            raise BrokenRecord(
-                f"The stored bytes of image {image_id[:12]} do not match its digest.",
-                hint=f"Restore {path} from a backup, or bring in the same image again.",
-            )
-        return data
+        return checked_bytes(data, image_id, str(path))
 
     def delete(self, image_id: str) -> None:
         """Nothing happens if they are not there. Raises `Unavailable` if they cannot be deleted."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from loop.errors import BrokenRecord, NotFound
+from loop.errors import NotFound
 from loop.images import is_sha256
-from store.image_files import sha256_of
+from store.image_files import check_id, checked_bytes, not_there, sha256_of
 from store.objects import Objects
 
 _PREFIX = "images/"
@@ -24,21 +24,13 @@ class ObjectImageStore:
 
     def get(self, image_id: str) -> bytes:
         """Raises `NotFound`, `BrokenRecord` if the bytes are not those that were put."""
-        if not is_sha256(image_id):  # never a key that somebody made up
-            raise NotFound(f"{image_id!r} is not an image id.", hint="An id has 64 hex digits.")
+        check_id(image_id)
+        key = _key(image_id)
         try:
-            data = self._objects.get(_key(image_id))
+            data = self._objects.get(key)
         except NotFound:
-            raise NotFound(
-                f"The bytes of image {image_id[:12]} are not in the store.",
-                hint="Check that SECONDLOOK_STORAGE_URL is where they were stored.",
-            ) from None
-        if sha256_of(data) != image_id:
-            raise BrokenRecord(
-                f"The stored bytes of image {image_id[:12]} do not match its digest.",
-                hint=f"Restore {_key(image_id)} from a backup, or bring in the same image again.",
-            )
-        return data
+            raise not_there(image_id, "SECONDLOOK_STORAGE_URL") from None
+        return checked_bytes(data, image_id, key)
 
     def delete(self, image_id: str) -> None:
         """Nothing happens if they are not there."""

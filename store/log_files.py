@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from loop.checkpoints import Checkpoint
-from loop.errors import Unavailable
 from loop.merkle import leaf_hash, root_hash, subtree_hash
 from loop.signed_notes import Note
 from loop.tiles import WIDTH, Bundle, Tile, bundles_of, nodes_in, pack, tiles_of
-from store.durable import sync
+from store.durable import disk_errors, sync
 from store.log_reading import CHECKPOINT, STAMPS, LogReader, stamp_paths, stamped_size
 
 # Some batches of entries and their tiles.
@@ -174,14 +173,10 @@ def _write(path: Path, data: bytes) -> None:
     draft.replace(path)
 
 
-@contextmanager
-def told(folder: Path) -> Iterator[None]:
+def told(folder: Path) -> AbstractContextManager[None]:
     """Turns what the disk does not take into `Unavailable`."""
-    try:
-        yield
-    except OSError as error:
-        raise Unavailable(
-            f"The log in {folder} cannot be written: {error.strerror or error}.",
-            hint="Free some space, or see to it that this user may write there. What was not "
-            "logged was not done.",
-        ) from error
+    return disk_errors(
+        f"The log in {folder} cannot be written",
+        "Free some space, or see to it that this user may write there. What was not logged was "
+        "not done.",
+    )

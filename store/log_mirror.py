@@ -157,11 +157,12 @@ class LogMirror:
     def _tidy(self, size: int, since: int) -> None:
         """Of what became whole, the parts."""
         whole: list[Tile | Bundle] = [*tiles_of(size, since=since), *bundles_of(size, since=since)]
-        for each in whole:
-            # One that was whole when it first came has none, unless a copy was cut short.
-            if each.width == WIDTH:
-                parts = self._objects.list(f"{FOLDER}{each.path}.p/")
-                self._objects.delete([part.key for part in parts])
+        # One that was whole when it first came has none, unless a copy was cut short.
+        _for_each(self._remove_parts, [each for each in whole if each.width == WIDTH])
+
+    def _remove_parts(self, whole: Tile | Bundle) -> None:
+        parts = self._objects.list(f"{FOLDER}{whole.path}.p/")
+        self._objects.delete([part.key for part in parts])
 
     def _drop(self, end: int) -> None:
         if end > self._dropped:
@@ -182,14 +183,15 @@ class LogMirror:
     def _try(self) -> None:
         try:
             self.sync()
-        except LoopError as error:
+        except Exception as error:  # of whatever kind, it is not tried again at once
+            message = error.message if isinstance(error, LoopError) else repr(error)
             with self._lock:
                 self._rest = min(max(2 * self._rest, _LEAST_REST_SECONDS), _MOST_REST_SECONDS)
                 self._rests_until = time.monotonic() + self._rest
-            if error.message != self._last_failure:
+            if message != self._last_failure:
                 _logger.disabled = False  # as in `store.sequencer`
-                _logger.warning("The audit log's copy in the bucket is behind: %s", error.message)
-            self._last_failure = error.message
+                _logger.warning("The audit log's copy in the bucket is behind: %s", message)
+            self._last_failure = message
         else:
             self._last_failure, self._rest = "", 0.0
 
@@ -213,7 +215,7 @@ def _for_each(act: Callable[[_T], None], things: Sequence[_T]) -> None:
     # No pool: it takes nothing any more when a process is at its end, which is when a command does
     # this.
     remaining, lock = iter(things), threading.Lock()
-    failures: list[LoopError | OSError] = []
+    failures: list[BaseException] = []
 
     def work() -> None:
         while not failures:
@@ -223,7 +225,7 @@ def _for_each(act: Callable[[_T], None], things: Sequence[_T]) -> None:
                 return
             try:
                 act(one)
-            except (LoopError, OSError) as error:
+            except BaseException as error:  # of a thread, or it would count as done
                 failures.append(error)
 
     others = min(_AT_ONCE, len(things) // _LEAST_EACH)

@@ -119,12 +119,19 @@ class Bucket:
         draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         draft.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._call(lambda: self._client.download_file(*self._at(key).values(), str(draft)), key)
+            self._download(key, draft)
             with draft.open("rb") as file:
                 os.fsync(file.fileno())
             draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)
+
+    def _download(self, key: str, path: Path) -> None:
+        try:
+            self._call(lambda: self._client.download_file(*self._at(key).values(), str(path)), key)
+        except NotFound:
+            self.check()  # as in `info`: it begins with a HEAD
+            raise
 
     def info(self, key: str) -> ObjectInfo | None:
         try:
@@ -137,10 +144,8 @@ class Bucket:
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         whole = self._storage.prefix + prefix
-        pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._storage.bucket, Prefix=whole
-        )
-        remaining = iter(pages)
+        pages = self._call(lambda: self._client.get_paginator("list_objects_v2"))
+        remaining = iter(pages.paginate(Bucket=self._storage.bucket, Prefix=whole))
         while (page := self._call(lambda: next(remaining, None))) is not None:
             for found in page.get("Contents", ()):
                 key = found["Key"].removeprefix(self._storage.prefix)
@@ -205,7 +210,7 @@ class Bucket:
             ) from error
 
     def _call(self, action: Callable[[], _T], key: str = "") -> _T:
-        from boto3.exceptions import S3UploadFailedError
+        from boto3.exceptions import RetriesExceededError, S3UploadFailedError
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
@@ -214,6 +219,9 @@ class Bucket:
             # s3transfer packs what a request raised into text, and keeps it as the context.
             cause = error.__context__
             raise self._translated(cause if cause is not None else error, key) from error
+        except RetriesExceededError as error:
+            # A download that broke off time and again; what it was is kept beside the text.
+            raise self._translated(error.last_exception or error, key) from error
         except (ClientError, BotoCoreError) as error:
             raise self._translated(error, key) from error
 

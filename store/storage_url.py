@@ -45,9 +45,8 @@ def parse_storage_url(url: str) -> FolderStorage | BucketStorage | None:
         return None
     try:
         parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise Misconfigured(f"SECONDLOOK_STORAGE_URL is no URL: {error}.", hint=_HINT) from error
+    except ValueError:  # what it says holds a part of the URL, where somebody may have put keys
+        raise Misconfigured("SECONDLOOK_STORAGE_URL is no URL.", hint=_HINT) from None
     if parts.scheme == "file":
         path = Path(url.removeprefix("file://"))
         if not path.is_absolute():
@@ -59,7 +58,7 @@ def parse_storage_url(url: str) -> FolderStorage | BucketStorage | None:
         raise Misconfigured(
             f"SECONDLOOK_STORAGE_URL begins with {parts.scheme or url[:20]!r}.", hint=_HINT
         )
-    if parts.username or parts.password or port:
+    if "@" in parts.netloc or ":" in parts.netloc:
         raise Misconfigured(
             "SECONDLOOK_STORAGE_URL holds more than a bucket before its prefix.",
             hint="Keys go into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, another server into "

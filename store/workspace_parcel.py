@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,18 +10,19 @@ from pathlib import Path
 from loop.errors import Misconfigured
 from store.workspace import Workspace, checked, git
 
-_HISTORY, _FILES = "history.bundle", "files"
+_HISTORY, _FILES, _DELETED = "history.bundle", "files", "deleted.json"
 # What the pipeline needs of files that nobody has committed.
 _OWN = ("dvc.yaml", "dvc.lock", "params.yaml")
 
 
 def pack(workspace: Workspace, parcel: Path, more: Iterable[Path] = ()) -> None:
     """Fill the folder ``parcel``: the history up to HEAD, what differs from it in tracked files,
-    and ``more`` files, by paths relative to the workspace."""
+    deleted ones too, and ``more`` files, by paths relative to the workspace."""
     folder = workspace.folder
     parcel.mkdir(parents=True)
     git(folder, "bundle", "create", "--quiet", str(parcel / _HISTORY), "HEAD")
-    changed = git(folder, "diff", "--name-only", "--diff-filter=d", "HEAD").splitlines()
+    changed = _differing(folder, "--diff-filter=d")
+    (parcel / _DELETED).write_text(json.dumps(_differing(folder, "--diff-filter=D")))
     own = [name for name in _OWN if (folder / name).is_file()]
     for name in dict.fromkeys([*changed, *own, *map(str, more)]):
         target = parcel / _FILES / name
@@ -36,9 +38,17 @@ def unpack(parcel: Path, folder: Path, branch: str) -> Workspace:
     checked(["git", "clone", "--quiet", "--no-checkout", history, str(folder)], folder.parent)
     git(folder, "remote", "remove", "origin")
     git(folder, "checkout", "--quiet", "-b", branch, git(folder, "rev-parse", "HEAD"))
+    for name in json.loads((parcel / _DELETED).read_text()):
+        (folder / name).unlink(missing_ok=True)
     if (parcel / _FILES).is_dir():
         shutil.copytree(parcel / _FILES, folder, dirs_exist_ok=True)
     return Workspace(folder)
+
+
+def _differing(folder: Path, which: str) -> list[str]:
+    # Without -z, git writes names in quotes that are not of ASCII alone.
+    names = git(folder, "diff", "--name-only", "--no-renames", "-z", which, "HEAD")
+    return [name for name in names.split("\0") if name]
 
 
 def pack_commits(workspace: Workspace, base: str, branch: str, bundle: Path) -> bool:

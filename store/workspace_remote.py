@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from configparser import ConfigParser
 from pathlib import Path
 
 from loop.errors import Misconfigured, Unavailable
+from store.private_files import write_private
 from store.settings import Settings
 from store.storage_url import BucketStorage, parse_storage_url
 from store.workspace import Workspace, checked
@@ -36,8 +38,10 @@ class WorkspaceRemote:
             config[_SECTION]["region"] = self._storage.region
         if cache is not None:
             config["cache"] = {"dir": str(cache)}
-        with path.open("w", encoding="utf-8") as file:
-            config.write(file)
+        text = io.StringIO()
+        config.write(text)
+        # In one step: there may be remotes and keys of the user's own in it.
+        write_private(path, text.getvalue().encode())
 
     def push(self) -> None:
         """Bring there what the pipeline's last state names. Raises `Unavailable`."""

@@ -16,18 +16,28 @@ class FlakyServer:
 
 
 @contextmanager
-def flaky_server(failures: int, body: bytes = b"at last") -> Iterator[FlakyServer]:
-    """Answers 503 ``failures`` times, and then ``body`` to every GET."""
+def flaky_server(
+    failures: int, body: bytes = b"at last", missing_bytes: int = 0
+) -> Iterator[FlakyServer]:
+    """Answers 503 ``failures`` times, and then ``body`` to every GET, which may be short of what
+    was announced by ``missing_bytes``."""
+
+    length = str(len(body) + missing_bytes)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             state.requests += 1
             failed = state.requests <= failures
             self.send_response(503 if failed else 200)
-            self.send_header("Content-Length", "0" if failed else str(len(body)))
+            self.send_header("Content-Length", "0" if failed else length)
             self.end_headers()
             if not failed:
                 self.wfile.write(body)
+
+        def do_HEAD(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", length)
+            self.end_headers()
 
         def log_message(self, format: str, *arguments: object) -> None:
             return

@@ -79,11 +79,15 @@ class FarFold:
     objects: Bucket
     prefix: str
 
+    @property
+    def _checkpoints(self) -> str:
+        return f"{self.prefix}{PREFIX}"
+
     def newest(self) -> str | None:
         """The name of the newest complete checkpoint."""
         names = {
             each.key.removeprefix(self.prefix).partition("/")[0]
-            for each in self.objects.list(f"{self.prefix}{PREFIX}")
+            for each in self.objects.list(self._checkpoints)
             if each.key.endswith(f"/{DIGESTS}")
         }
         return max(names, default=None)
@@ -106,21 +110,24 @@ class FarFold:
                 self.objects.get_file(f"{self.prefix}{name}/{file}", target)
 
     def _files(self, name: str) -> list[str]:
-        """Its digests last, for what they are without is no checkpoint."""
+        """Its digests last, for what they are without is no checkpoint. Raises `ValueError` where
+        they are damaged."""
         digests = json.loads(self.objects.get(f"{self.prefix}{name}/{DIGESTS}"))
+        if not isinstance(digests, dict) or any(Path(file).name != file for file in digests):
+            raise ValueError(f"Digests of {name} are none.")
         return [*digests, DIGESTS]
 
     def _remove_older(self, newest: str) -> None:
-        found = [each.key for each in self.objects.list(f"{self.prefix}{PREFIX}")]
-        by_name: dict[str, list[str]] = {}
-        for key in found:
-            by_name.setdefault(key.removeprefix(self.prefix).partition("/")[0], []).append(key)
-        older = sorted(name for name in by_name if name < newest)
-        gone = older[: max(0, len(older) - (KEPT - 1))]
-        # Without its digests first, so that nobody begins to read what is half gone.
-        for name in gone:
-            self.objects.delete([f"{self.prefix}{name}/{DIGESTS}"])
-            self.objects.delete(by_name[name])
+        keys = (each.key.removeprefix(self.prefix) for each in self.objects.list(self._checkpoints))
+        older = sorted({name for key in keys if (name := key.partition("/")[0]) < newest})
+        for name in older[: max(0, len(older) - (KEPT - 1))]:
+            self.remove(name)
+
+    def remove(self, name: str) -> None:
+        """Without its digests first, so that nobody begins to read what is half gone."""
+        base = f"{self.prefix}{name}/"
+        self.objects.delete([base + DIGESTS])
+        self.objects.delete([each.key for each in self.objects.list(base)])
 
 
 class FarWorkplace:
@@ -144,8 +151,7 @@ class FarWorkplace:
                 if is_intact(self._folder / name):
                     return self._folder / name
             shutil.rmtree(self._folder / name, ignore_errors=True)
-            keys = [each.key for each in self._objects.list(f"{self._fold.prefix}{name}/")]
-            patiently(lambda keys=keys: self._objects.delete(keys))  # type: ignore[misc]
+            patiently(lambda name=name: self._fold.remove(name))  # type: ignore[misc]
         return None
 
     def keep(self, files: Path) -> None:
@@ -205,7 +211,7 @@ class FarMirror:
             name = patiently(self.fold.newest)
             if name is None:
                 return
-            with suppress(NotFound):
+            with suppress(NotFound, ValueError):
                 self.folder.mkdir(parents=True, exist_ok=True)
                 patiently(lambda name=name: self.fold.get(name, self.folder))  # type: ignore[misc]
                 self._forget_before(name)

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import ray
 import ray.train
+from ray._raylet import RAY_NODE_ID_KEY  # type: ignore[attr-defined]
 from ray.train.v2._internal.callbacks import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.execution.controller import TrainController
@@ -42,8 +43,6 @@ _ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths would break
     "RAY_TRAIN_METRICS_ENABLED": "0",
 }
-# The label of a node that has its id (ray/_raylet.pyx, RAY_NODE_ID_KEY).
-_NODE_ID = "ray.io/node-id"
 _WATCHES_PREEMPTION = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
 
 Work = Callable[[], FoldResult | FoldFailure]
@@ -106,7 +105,7 @@ class _FoldTrainer(DataParallelTrainer):
         arguments["failure_policy"] = _StalledPolicy(self.folder)
         scaling: Any = self.scaling_config  # the public name still has the type of V1
         arguments["scaling_policy"] = _OneWorker(scaling)
-        here = {_NODE_ID: ray.get_runtime_context().get_node_id()}
+        here = {RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}
         actor: Any = ray.remote(num_cpus=0, label_selector=here)(_FoldController)
         controller = actor.remote(self.placement, self.own_ray, arguments)
         return _Started(controller, controller.train.remote())

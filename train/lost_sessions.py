@@ -6,7 +6,7 @@ next training, and whoever asks what can be resumed, says it instead.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from loop.errors import Conflict
@@ -30,7 +30,7 @@ from train.session_state import (
 LOST = "The process that ran it is gone."
 # Sessions that did not end well are kept, to be taken up, until there are more than this.
 _MOST_KEPT = 10
-_RUNNING = "RUNNING"
+_RUNNING, _FINISHED = "RUNNING", "FINISHED"
 
 
 def close_lost_sessions(
@@ -66,15 +66,19 @@ def _close(
         _close_unrecorded(state, tracking)
         _remove(folder, objects)
         return
-    if objects is not None and not objects.first(state, "lost"):
-        return  # another machine puts it on record
-    record = reopen_record(tracking, units, log, state.record)
-    failure = f"{LOST} {resume_hint(state)}".strip()
-    _close_folds(record, failure)
-    record.end({}, failure=failure)
-    ended(state, SessionStatus.LOST, LOST).write(folder)
-    if objects is not None:
-        objects.push(folder)
+    if tracking.run(state.run_id).status == _FINISHED:  # and then it was not removed
+        _remove(folder, objects)
+        return
+    with nullcontext(True) if objects is None else objects.step(state, "lost") as mine:
+        if not mine:
+            return  # another machine puts it on record
+        record = reopen_record(tracking, units, log, state.record)
+        failure = f"{LOST} {resume_hint(state)}".strip()
+        _close_folds(record, failure)
+        record.end({}, failure=failure)
+        ended(state, SessionStatus.LOST, LOST).write(folder)
+        if objects is not None:
+            objects.push(folder)
 
 
 def resume_hint(state: SessionState) -> str:

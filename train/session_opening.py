@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loop.errors import Conflict, NotFound
+from loop.errors import Conflict, NotFound, Unavailable
 from loop.events import new_id, now
 from store.audit_log import open_audit_log
 from store.processes import ProcessRecord
@@ -77,7 +77,9 @@ class OpenSession:
 
     def _remove(self, folder: Path) -> None:
         if self.objects is not None:
-            self.objects.remove(folder.name)
+            # What is left there does not undo the training: the next one removes it.
+            with suppress(Unavailable):
+                self.objects.remove(folder.name)
         remove(folder)
 
 
@@ -107,8 +109,7 @@ def opened(
             yield _shared(session, objects, context)
     else:
         with locked(folder):
-            session = _take_up(folder, context, fingerprint, objects)
-            yield _shared(session, objects, context)
+            yield _taken_up(folder, context, fingerprint, objects)
 
 
 def _shared(session: OpenSession, objects: SessionObjects | None, context: Context) -> OpenSession:
@@ -162,12 +163,27 @@ def _new(
         yield OpenSession(folder, state, record, base, resumed=False)
 
 
-def _take_up(
+def _taken_up(
     folder: Path,
     context: Context,
     fingerprint: Mapping[str, str],
     objects: SessionObjects | None,
 ) -> OpenSession:
+    state = _resumable(folder, fingerprint)
+    base = _same_base(state, folder, objects)
+    if objects is None:
+        return _take_up(folder, state, base, context)
+    with objects.step(state, "taken") as mine:
+        if not mine:
+            raise Conflict(
+                f"Run {state.run_id[:8]} was taken up on another machine just now.",
+                hint="secondlook train run --list-resumable shows what can be taken up.",
+            )
+        _bring_folds(folder, context, objects)
+        return _shared(_take_up(folder, state, base, context), objects, context)
+
+
+def _resumable(folder: Path, fingerprint: Mapping[str, str]) -> SessionState:
     state = SessionState.read(folder)
     if state is None or not state.record:
         raise NotFound(f"{folder} holds no session.")
@@ -179,14 +195,10 @@ def _take_up(
             f"Run {state.run_id[:8]} cannot be resumed: {'; '.join(changes)}.",
             hint="Put it back as it was, or start a new training.",
         )
-    base = _same_base(state, folder, objects)
-    if objects is not None and not objects.first(state, "taken"):
-        raise Conflict(
-            f"Run {state.run_id[:8]} was taken up on another machine just now.",
-            hint="secondlook train run --list-resumable shows what can be taken up.",
-        )
-    if objects is not None:
-        _bring_folds(folder, context, objects)
+    return state
+
+
+def _take_up(folder: Path, state: SessionState, base: Base, context: Context) -> OpenSession:
     log = open_audit_log(context.settings)
     record = reopen_record(context.tracking, context.units, log, state.record)
     record.resume(state.failure, {"epochs": _epochs(folder)})

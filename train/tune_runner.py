@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 import ray
 from ray import tune
+from ray._raylet import RAY_NODE_ID_KEY  # type: ignore[attr-defined]
 
 from train.params import Params
 from train.search_sharing import Sharing, sharing
@@ -42,8 +43,6 @@ _ENVIRONMENT = {
 }
 # A trial holds nothing, but Ray wants a request to name something: a byte of a node's memory.
 _NOTHING = {"memory": 1.0}
-# The label of a node that has its id (ray/_raylet.pyx, RAY_NODE_ID_KEY).
-_NODE_ID = "ray.io/node-id"
 # A trial whose process died, as of a lack of memory, is taken up again so often.
 _MOST_RESTARTS = 2
 
@@ -85,7 +84,7 @@ def run_trials(
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     settled = [trial for trial in past if trial.settled]
     # A trial needs the session's files, the snapshot and the workspace: the driver's machine.
-    here = {_NODE_ID: ray.get_runtime_context().get_node_id()}
+    here = {RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}
     place = tune.PlacementGroupFactory([_NOTHING], bundle_label_selector=[here])
     trainable = tune.with_resources(tune.with_parameters(_TrialProcess, job=job), place)
     tuner = tune.Tuner(

@@ -19,25 +19,20 @@ from cluster.local_ray import LocalRay, local_ray
 from cluster.ray_jobs import RayJobs
 from cluster.running import forget_running, note_running
 from loop.errors import Misconfigured
-from loop.events import Actor, Event, Role
-from loop.intake import NewImage, add_truth
-from loop.synthetic import CLASSES, generate
+from loop.events import Event
 from store.audit_log import open_audit_log
-from store.image_codec import encode_png
-from store.image_store import open_image_store
 from store.processes import free_port, marked_processes
 from store.sequencer import Sequencer
 from store.settings import Settings, load_settings
 from store.tracking import open_tracking
-from store.unit_of_work import open_units_of_work
 from store.workspace import Workspace, init_workspace
+from tests.cluster.true_images import fill
 from tests.s3 import S3Server
 from tests.store.test_workspace import git
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[2]
-ENGINEER = Actor("p-engineer", Role.ENGINEER)
 SIZE_PX, IMAGES = 64, 12
 PARAMS: dict[str, Any] = {
     "K_FOLDS": 2,
@@ -68,7 +63,8 @@ def cluster(
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}")
         patch.setenv("SECONDLOOK_STORAGE_URL", s3.bucket())
         settings = load_settings(home)
-        _fill(settings)
+        fill(settings, IMAGES, SIZE_PX)
+        open_tracking(settings).prepare()
         with _log_at_work(settings), local_ray(settings, free_port()) as ray:
             yield settings, ray
 
@@ -85,19 +81,6 @@ def _log_at_work(settings: Settings) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-
-
-def _fill(settings: Settings) -> None:
-    """With true images, one of them gold."""
-    units, store = open_units_of_work(settings), open_image_store(settings)
-    with units() as uow:
-        uow.classes.set(CLASSES)
-        uow.record(Event("classes.defined", ENGINEER, {"classes": list(CLASSES)}))
-        uow.commit()
-    for place, image in enumerate(generate(IMAGES + 1, seed=3, size=SIZE_PX, images_per_subject=1)):
-        new = NewImage(encode_png(image.pixels), "image/png", SIZE_PX, SIZE_PX, image.subject, "t")
-        add_truth(units, store, new, image.boxes, actor=ENGINEER, gold=place == 0)
-    open_tracking(settings).prepare()
 
 
 @pytest.fixture

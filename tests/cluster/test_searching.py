@@ -20,20 +20,14 @@ from typer.testing import CliRunner
 
 from cluster import cli
 from loop.errors import LoopError
-from loop.events import Actor, Event, Role
-from loop.intake import NewImage, add_truth
-from loop.synthetic import CLASSES, generate
 from store.audit_log import open_audit_log
-from store.image_codec import encode_png
-from store.image_store import open_image_store
 from store.model_registry import open_model_registry
 from store.processes import marked_processes
 from store.settings import Settings
 from store.tracking import RunInfo, open_tracking
-from store.unit_of_work import open_units_of_work
 from store.workspace import Workspace, init_workspace
+from tests.cluster.true_images import fill
 
-ENGINEER = Actor("p-engineer", Role.ENGINEER)
 SIZE_PX, IMAGES, FOLDS, TRIALS, EPOCHS = 64, 12, 2, 6, 2
 PARAMS: dict[str, Any] = {
     "K_FOLDS": FOLDS,
@@ -60,14 +54,7 @@ def workspace(
     """With true images in its home, one of them gold."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("SECONDLOOK_HOME", str(settings.home))
-    units, store = open_units_of_work(settings), open_image_store(settings)
-    with units() as uow:
-        uow.classes.set(CLASSES)
-        uow.record(Event("classes.defined", ENGINEER, {"classes": list(CLASSES)}))
-        uow.commit()
-    for place, image in enumerate(generate(IMAGES + 1, seed=3, size=SIZE_PX, images_per_subject=1)):
-        new = NewImage(encode_png(image.pixels), "image/png", SIZE_PX, SIZE_PX, image.subject, "t")
-        add_truth(units, store, new, image.boxes, actor=ENGINEER, gold=place == 0)
+    fill(settings, IMAGES, SIZE_PX)
     found = init_workspace(tmp_path / "workspace")
     found.set_params(PARAMS)
     yield found

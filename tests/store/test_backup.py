@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import threading
 from collections.abc import Callable
@@ -9,14 +11,21 @@ from typing import Any
 
 import pytest
 
-from loop.errors import BrokenRecord, Conflict, LoopError, Misconfigured, NotFound, Unavailable
+from loop.errors import (
+    BrokenRecord,
+    Conflict,
+    LoopError,
+    Misconfigured,
+    NotFound,
+    Unavailable,
+)
 from loop.events import Actor, Authentication, Event, Role
 from loop.images import Image
 from loop.ports import UnitsOfWork
 from store import backup as backups
 from store.audit_log import AuditLog, open_audit_log
 from store.backup import DATABASE, make_backup, restore_backup
-from store.backup_files import MANIFEST, read_manifest
+from store.backup_files import MANIFEST, BackupFolder, read_manifest
 from store.image_store import open_image_store
 from store.sequencer import Sequencer
 from store.settings import Settings
@@ -140,8 +149,14 @@ def test_a_file_that_is_not_what_was_copied_is_named(
         lambda raw: raw.update(format=2),
         lambda raw: raw["files"].update({"../outside": ["0" * 64, 1, 0o600]}),
         lambda raw: raw["files"].update({"/outside": ["0" * 64, 1, 0o600]}),
+        lambda raw: raw["files"].update({"images//outside": ["0" * 64, 1, 0o600]}),
+        lambda raw: raw.update(files=[]),
+        lambda raw: raw["files"].update({"file": ["0" * 64, 1, "u=rw"]}),
     ],
-    ids=["without the log", "another format", "a way out", "an absolute path"],
+    ids=[
+        *("without the log", "another format", "a way out", "an absolute path"),
+        *("an absolute path below images", "no files", "another kind of mode"),
+    ],
 )
 def test_a_manifest_that_is_not_ours_is_refused(
     settings: Settings, tmp_path: Path, change: Callable[[dict[str, Any]], object]
@@ -373,3 +388,14 @@ def test_a_backup_of_sqlite_is_not_restored_beside_another_database(
     elsewhere = Settings(home=tmp_path / "restored", database_url=url)
     with pytest.raises(Misconfigured, match="SECONDLOOK_DATABASE_URL"):
         restore_backup(elsewhere, tmp_path / "backup", actor=ACTOR)
+
+
+def test_a_file_that_cannot_be_copied_is_named(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: BackupFolder, name: str, source: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(source))
+
+    monkeypatch.setattr(BackupFolder, "add", refused)
+    with pytest.raises(Unavailable, match=str(settings.images)):
+        make_backup(settings, tmp_path / "backup", actor=ACTOR)

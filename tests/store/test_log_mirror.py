@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -262,3 +263,46 @@ def test_one_process_at_a_time_copies(sqlite: Engine, tmp_path: Path) -> None:
         assert not two.sync()
         assert not objects.held
     assert two.sync()
+
+
+def test_a_failure_of_any_kind_in_a_thread_leaves_the_checkpoint_out(
+    sqlite: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or it would count what is not there."""
+    monkeypatch.setattr(log_mirror, "_LEAST_EACH", 1)
+    failed = threading.Event()
+
+    class Odd(MemoryObjects):
+        def put(self, key: str, data: bytes) -> None:
+            if threading.current_thread() is not threading.main_thread():
+                failed.set()
+                raise RuntimeError("of no kind that was foreseen")
+            assert failed.wait(60)
+            super().put(key, data)
+
+    objects = Odd()
+    log = log_of(tmp_path, sqlite, None, LogRole.HERE)
+    grown(log, *range(WIDTH + 2))
+    with pytest.raises(RuntimeError):
+        mirror_of(log, objects).sync()
+    assert counted(objects) == 0
+
+
+def test_a_failure_of_any_kind_is_told_and_not_tried_again_at_once(
+    sqlite: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries = []
+
+    class Odd(MemoryObjects):
+        def get(self, key: str) -> bytes:
+            tries.append(key)
+            raise RuntimeError("of no kind that was foreseen")
+
+    log = log_of(tmp_path, sqlite, None, LogRole.HERE)
+    grown(log, 0)
+    mirror = mirror_of(log, Odd())
+    for _ in range(2):
+        mirror.soon()
+        mirror.wait()
+    assert len(tries) == 1
+    assert "foreseen" in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -91,6 +92,7 @@ def test_a_missing_bucket_is_named(s3: S3Server, tmp_path: Path) -> None:
         lambda: missing.get("a"),
         lambda: missing.put("a", b""),
         lambda: missing.put_file("a", tmp_path / "file"),
+        lambda: missing.get_file("a", tmp_path / "copy"),
         lambda: missing.info("a"),
         lambda: list(missing.list("")),
         missing.check,
@@ -139,6 +141,40 @@ def test_a_store_that_comes_back_in_time_is_waited_for() -> None:
         bucket = open_bucket(f"s3://bucket?endpoint_url={server.url}")
         assert bucket.get("a") == b"at last"
     assert server.requests == 3
+
+
+@pytest.mark.parametrize("reads", ["get", "get_file", "list"])
+def test_a_store_that_breaks_off_is_unavailable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reads: str
+) -> None:
+    monkeypatch.setattr("store.objects._ATTEMPTS", 2)
+    with flaky_server(failures=0, body=b"half of it", missing_bytes=10) as server:
+        bucket = open_bucket(f"s3://bucket?endpoint_url={server.url}")
+        actions: dict[str, Callable[[], object]] = {
+            "get": lambda: bucket.get("a"),
+            "get_file": lambda: bucket.get_file("a", tmp_path / "file"),
+            "list": lambda: list(bucket.list("")),
+        }
+        with pytest.raises(Unavailable):
+            actions[reads]()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_profile_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch, s3: S3Server) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "of-nobody")
+    with pytest.raises(Unavailable, match="of-nobody"):
+        list(open_bucket(f"s3://bucket?endpoint_url={s3.endpoint}").list(""))
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["s3://AKIAIOSFODNN7EXAMPLE:wJalrXUt/nFEMI@bucket", "s3://AKIA:wJalrXUt@bucket"],
+    ids=["slash", "plain"],
+)
+def test_keys_in_the_url_are_not_repeated(url: str) -> None:
+    with pytest.raises(Misconfigured, match="more than a bucket") as caught:
+        parse_storage_url(url)
+    assert "wJal" not in caught.value.message + caught.value.hint
 
 
 @pytest.mark.parametrize(

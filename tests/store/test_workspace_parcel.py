@@ -55,6 +55,31 @@ def test_history_and_what_is_not_committed_travel_and_data_does_not(
     assert git(there.folder, "remote") == ""
 
 
+def test_changed_files_travel_whatever_their_names_are(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    for name in ("Präparate.yaml", 'a "quoted" name', "two  words"):
+        (workspace.folder / name).write_text("committed")
+        git(workspace.folder, "add", name)
+        git(workspace.folder, "commit", "--quiet", "--message", name)
+        (workspace.folder / name).write_text("changed")
+    there = moved(workspace, tmp_path)
+    assert (there.folder / "Präparate.yaml").read_text() == "changed"
+    assert (there.folder / 'a "quoted" name').read_text() == "changed"
+    assert (there.folder / "two  words").read_text() == "changed"
+
+
+def test_what_was_deleted_here_is_not_there(workspace: Workspace, tmp_path: Path) -> None:
+    """A state of the pipeline, for one, that is to be made anew."""
+    (workspace.folder / "dvc.lock").write_text("schema: '2.0'\n")
+    git(workspace.folder, "add", "dvc.lock")
+    git(workspace.folder, "commit", "--quiet", "--message", "a state")
+    (workspace.folder / "dvc.lock").unlink()
+    there = moved(workspace, tmp_path)
+    assert not (there.folder / "dvc.lock").exists()
+    assert (there.folder / "params.yaml").exists()
+
+
 def test_commits_come_back_and_the_workspace_goes_on_to_them(
     workspace: Workspace, tmp_path: Path
 ) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,23 @@ def test_what_is_known_of_it_stays_out_of_git_and_beside_the_user_s_own(
     assert git(workspace.folder, "status", "--porcelain") == ""
     remote.configure()
     assert local.read_text() == text
+
+
+def test_a_full_disk_takes_nothing_of_the_user_s_own(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = workspace.folder / ".dvc" / "config.local"
+    local.write_text("[core]\n    remote = mine\n")
+    remote = open_remote(stored("s3://bucket/sl", tmp_path), workspace)
+    assert remote is not None
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("configparser.ConfigParser.write", full)
+    with pytest.raises(OSError, match="space"):
+        remote.configure()
+    assert local.read_text() == "[core]\n    remote = mine\n"
 
 
 @pytest.mark.slow

@@ -139,6 +139,26 @@ def test_a_damaged_checkpoint_is_replaced_by_the_one_before_it(
     assert read_state(latest).resumed_after == [2]
 
 
+@pytest.mark.parametrize(
+    "digests",
+    [b"{", b"5", b'["last.pt"]', b'{"../../outside": "0"}', b'{"/outside": "0"}'],
+    ids=["cut off", "a number", "a list", "a way out", "an absolute path"],
+)
+def test_a_driver_leaves_damaged_digests_to_who_trains_on(
+    task: FoldTask, bucket: Bucket, tmp_path: Path, digests: bytes
+) -> None:
+    with pytest.raises(Interrupted):
+        work(task, dies_after(1), tmp_path)
+    bucket.put("training/run1/fold-0/checkpoint-000001/digests.json", digests)
+    bucket.put("training/run1/fold-0/checkpoint-000001/../../outside", b"1")
+    mirror = mirror_of(task, tmp_path / "mirror")
+    mirror.complete()
+    assert Checkpoints(mirror.folder).newest() is None
+    assert list(tmp_path.rglob("outside")) == []
+    result = work(task, light_job.light_fold, tmp_path)
+    assert isinstance(result, FoldResult)
+
+
 def test_what_has_no_digests_yet_is_no_checkpoint(
     task: FoldTask, bucket: Bucket, tmp_path: Path
 ) -> None:
