@@ -15,7 +15,15 @@ import yaml
 ROOT = Path(__file__).parents[2]
 KUBERAY = ROOT / "configs" / "kuberay"
 CRDS = ROOT.parent / "shared" / "kuberay-crds"
-OVERLAYS = ["kind", "cloud"]
+OVERLAYS = ["kind", "cloud", "cloud-head-state"]
+# One's own overlay of ours, with a component.
+_HEAD_STATE = """\
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+namespace: second-look
+resources: [../cloud]
+components: [../../head-state]
+"""
 
 Manifest = dict[str, Any]
 
@@ -34,6 +42,9 @@ def built(overlay: str, folder: Path) -> list[Manifest]:
     if not copy.exists():
         shutil.copytree(KUBERAY, copy, ignore=shutil.ignore_patterns("secrets"))
         make_secrets(copy)
+        own = copy / "overlays" / "cloud-head-state"
+        own.mkdir()
+        (own / "kustomization.yaml").write_text(_HEAD_STATE, encoding="utf-8")
     command = kustomize()
     assert command is not None
     done = subprocess.run(

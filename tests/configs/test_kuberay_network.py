@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.configs.manifests import Manifest, all_pods, of
+from tests.configs.manifests import Manifest, all_pods, built, of
 
 
 def test_nothing_is_let_through_unless_it_is_named(overlay: list[Manifest]) -> None:
@@ -37,6 +39,12 @@ def test_in_kind_they_reach_the_database_and_the_object_store(
 ) -> None:
     assert may_reach(kind, source, "postgres", 5432)
     assert may_reach(kind, source, "object-store", 8333)
+
+
+def test_serving_alone_reaches_what_its_head_keeps(sources: Path) -> None:
+    manifests = built("cloud-head-state", sources)
+    names = ["app", "job", "mlflow", "serving", "training", "witness"]
+    assert [name for name in names if may_reach(manifests, name, "head-state", 6379)] == ["serving"]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from serve import request_ids
 from serve.app import AppArgs
 from serve.release import _document
 from store.settings import Settings
-from tests.configs.manifests import Manifest, job, of, pods, ray_cluster
+from tests.configs.manifests import Manifest, built, job, of, pods, ray_cluster
 from tests.configs.scaling import launched
 
 FOLD = {"CPU": 1, "GPU": 1}
@@ -191,3 +191,14 @@ def settings_of(manifests: list[Manifest], monkeypatch: pytest.MonkeyPatch) -> S
 def serve_config(serving: Manifest) -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load(serving["spec"]["serveConfigV2"])
     return found
+
+
+def test_a_head_that_comes_back_finds_what_the_last_one_knew(sources: Path) -> None:
+    manifests = built("cloud-head-state", sources)
+    spec = ray_cluster(of(manifests, "RayService", "serving"))["spec"]
+    options = spec["gcsFaultToleranceOptions"]
+    host, _, port = options["redisAddress"].partition(":")
+    (listens,) = of(manifests, "Service", host)["spec"]["ports"]
+    assert listens["port"] == int(port)
+    # Trainings' drivers are on their head: they end with it.
+    assert "gcsFaultToleranceOptions" not in of(manifests, "RayCluster", "training")["spec"]
