@@ -40,16 +40,32 @@ _PR_SET_PDEATHSIG = 1
 # What only the app itself needs.
 _SECRETS = ("SECONDLOOK_SESSION_KEY", "SECONDLOOK_OIDC_CLIENT_SECRET")
 _NOTHING = "-"
+# What a raylet is started with: the cluster that it belongs to.
+_GCS = "--gcs-address="
 # Where the keeper was killed: nobody saw how the command ended.
 _UNKNOWN = 1
 
 
 def main(arguments: Sequence[str]) -> int:
     base, grace, *command = arguments
+    address = own_ray()
+    if address:
+        os.environ["RAY_ADDRESS"] = address
     if base != _NOTHING:
         return _run(Path(base), float(grace), command)
     with tempfile.TemporaryDirectory(prefix="sl-job-") as folder:
         return _run(Path(folder) / "job", float(grace), command)
+
+
+def own_ray() -> str:
+    """HOST:PORT of the Ray that started this process, as the raylet has it that it descends from;
+    empty without one. What Ray tells its jobs is the one that was started last on this machine."""
+    with suppress(psutil.Error):
+        for parent in psutil.Process().parents():
+            for argument in parent.cmdline():
+                if argument.startswith(_GCS):
+                    return argument.removeprefix(_GCS)
+    return ""
 
 
 def _run(base: Path, grace_seconds: float, command: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""Which Python a job from elsewhere runs by."""
+"""Which Python a job from elsewhere runs by, and which Ray it finds."""
 
 from __future__ import annotations
 
@@ -46,3 +46,16 @@ def test_it_is_the_one_of_the_node_that_ray_runs_on(tmp_path: Path, folder: str)
 def test_or_else_that_of_the_path(tmp_path: Path) -> None:
     other = interpreter(tmp_path / "path" / "python")
     assert printed(COMMAND, other.parent) == f"{other} {RAN.format(python='python')}"
+
+
+def test_a_job_is_told_the_ray_that_runs_it(tmp_path: Path) -> None:
+    """And not another one of this machine, which Ray names to it where that was started later."""
+    show = "import os; print(os.environ.get('RAY_ADDRESS'))"
+    job = [sys.executable, "-m", "cluster.job_runner", "-", "5", sys.executable, "-c", show]
+    raylet = [sys.executable, "-c", SUPERVISED.format(job), "--gcs-address=192.0.2.7:6379"]
+    environment = os.environ | {"RAY_ADDRESS": "192.0.2.7:1", "PYTHONPATH": str(SCRIPT.parents[1])}
+    for command, expected in ((raylet, "192.0.2.7:6379\n"), (job, "192.0.2.7:1\n")):
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path
+        )
+        assert done.stdout == expected
