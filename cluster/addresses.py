@@ -31,7 +31,8 @@ def without_password(url: str) -> str:
     """``url`` without who signs in there, and without its query, which may hold keys as well."""
     if "://" not in url:
         return "no URL"  # whatever it is, it may hold a password
-    return re.sub(r"^([\w+.-]+://)[^/?#]*@", r"\1", url).partition("?")[0]
+    # SQLAlchemy takes passwords with / ? and # in them: after a colon, all up to the last @ is one.
+    return re.sub(r"^([\w+.-]+://)([^/?#:]*:.*|[^/?#]*)@", r"\1", url).partition("?")[0]
 
 
 def impatient(database_url: str, seconds: int) -> str:

@@ -230,9 +230,10 @@ class _Parts:
         self._mlflow_url = f"http://{settings.host}:{settings.mlflow_port}"
         command = [sys.executable, "-m", "mlflow", "server"]
         command += ["--host", settings.host, "--port", str(settings.mlflow_port)]
-        command += ["--backend-store-uri", settings.tracking, "--workers", "1"]
-        command += ["--default-artifact-root", artifact_root(settings)]
-        self._start_child("mlflow", command, artifact_environment(settings) | _WITHOUT_JOBS)
+        command += ["--workers", "1", "--default-artifact-root", artifact_root(settings)]
+        # Not on the command line, which everybody on the machine sees: it may hold a password.
+        store = {"MLFLOW_BACKEND_STORE_URI": settings.tracking}
+        self._start_child("mlflow", command, artifact_environment(settings) | _WITHOUT_JOBS | store)
 
     def _start_child(self, name: str, command: list[str], more: Mapping[str, str]) -> None:
         environment = {**self._settings.environment(), **more}

@@ -18,7 +18,7 @@ from ui.ticker import tick, ticker
 from ui.training_html import Cell, area, notice, quiet, sorry, table, when, who
 from ui.training_plots import learning_curves, trial_scores
 from ui.training_run_view import choice, run_view, trial_choices
-from ui.training_start import Guard, active_job
+from ui.training_start import Guard
 
 LATEST, ALL_TRIALS = "latest", "all"
 _ALL = ("All of them", ALL_TRIALS)
@@ -122,11 +122,13 @@ class _Runs:
         ]
 
     def stop(self, person: Person, chosen: str | None, trial: str | None, shown: Any) -> list[Any]:
-        job = active_job(self._jobs)
-        if job is None:
-            gr.Info("Nothing runs any more.")
+        """The job that the page showed, whatever was started in the meantime."""
+        job_id = (shown.get("job") or [""])[0] if isinstance(shown, dict) else ""
+        running = (job.id for job in self._jobs.jobs() if job.state.active)
+        if job_id in running:
+            self._jobs.stop(job_id, actor=person.acting(Permission.TRAIN))
         else:
-            self._jobs.stop(job.id, actor=person.acting(Permission.TRAIN))
+            gr.Info("It does not run any more.")
         return self.look(person, chosen, trial, shown)
 
     def log(self, person: Person, job_id: str | None) -> str:

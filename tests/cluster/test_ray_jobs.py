@@ -108,7 +108,8 @@ def another_server(status: int, body: bytes) -> Iterator[tuple[str, list[str]]]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_POST = do_GET
+        def do_POST(self) -> None:
+            self.do_GET()
 
     server = HTTPServer(("127.0.0.1", 0), Other)
     Thread(target=server.serve_forever, daemon=True).start()

@@ -170,8 +170,21 @@ def test_a_job_is_stopped_by_the_person_who_presses() -> None:
     jobs = FakeJobs()
     started = jobs.start({"EPOCHS": 5}, actor=acting())
     section = _Runs(jobs, RunBook(FakeTracking()))
-    section.stop(OTTER_AS_ANOTHER, LATEST, ALL_TRIALS, None)
+    shown = Outputs(*section.look(OTTER_AS_ANOTHER, LATEST, ALL_TRIALS, None)).shown
+    section.stop(OTTER_AS_ANOTHER, LATEST, ALL_TRIALS, shown)
     assert jobs.stopped == [(started.id, acting(OTTER_AS_ANOTHER))]
+
+
+def test_a_job_that_was_started_after_the_page_was_drawn_is_not_the_one_that_is_stopped() -> None:
+    jobs = FakeJobs()
+    jobs.start({"EPOCHS": 5}, actor=acting())
+    section = _Runs(jobs, RunBook(FakeTracking()))
+    shown = Outputs(*section.look(ENGINEER, LATEST, ALL_TRIALS, None)).shown
+    jobs.end(JobState.SUCCEEDED, 0)
+    jobs.start({"EPOCHS": 6}, actor=acting())
+    section.stop(ENGINEER, LATEST, ALL_TRIALS, shown)
+    section.stop(ENGINEER, LATEST, ALL_TRIALS, None)
+    assert jobs.stopped == []
 
 
 def test_who_only_sees_cannot_stop() -> None:
