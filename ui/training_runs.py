@@ -101,12 +101,12 @@ class _Runs:
         lines = self._last_lines(current)
         now = self._clock()
         parts = {
-            "job": current and (current.id, current.state, lines),
+            "job": current and (current.id, current.state, current.silence, lines),
             "runs": [(info.run_id, info.status) for info in runs],
             "trials": (run and run.id, run and run.trials, seen and seen.id),
             "summary": (seen, int(now / _TELL_TIME_EVERY_S) if seen and seen.live else 0),
             "plot": seen,
-            "jobs": [(job.id, job.state) for job in jobs[:_MOST_JOBS]],
+            "jobs": [(job.id, job.state, job.silence) for job in jobs[:_MOST_JOBS]],
         }
         before = shown if isinstance(shown, dict) else {}
         live = any(job.state.active for job in jobs) or (run is not None and run.live)
@@ -157,6 +157,10 @@ class _Runs:
         )
 
 
+def _with_silence(state: str, job: Job) -> str:
+    return f"{state}, as last known: its cluster does not answer" if job.silence else state
+
+
 def _told(job: Job) -> str:
     """A job's parameters in words."""
     return ", ".join(
@@ -183,7 +187,7 @@ def _job(job: Job | None, lines: str, person: Person) -> list[Any]:
     text = f"{_KINDS[job.kind].capitalize()}, job {job.id}, started {when(job.started_at)} by {by}"
     if job.state.active:
         word = "is ending: it saves what it has" if job.state is JobState.STOPPING else job.state
-        shown = notice("info", f"{text}: {word}.", lines=lines)
+        shown = notice("info", f"{text}: {_with_silence(word, job)}.", lines=lines)
         may_stop = person.may(Permission.TRAIN) and job.state is not JobState.STOPPING
         return [shown, gr.Button(visible=True, interactive=may_stop)]
     ended = f"{text}: {job.state} {when(job.ended_at)}."
@@ -235,7 +239,7 @@ def _jobs(jobs: list[Job], person: Person) -> list[Any]:
         [
             job.id,
             _KINDS[job.kind],
-            job.state.value,
+            _with_silence(job.state, job),
             when(job.started_at),
             when(job.ended_at),
             who(job.started_by, person.pseudonym),

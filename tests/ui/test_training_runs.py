@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -218,3 +219,12 @@ def test_when_a_fold_was_heard_of_is_said() -> None:
     tracking = FakeTracking()
     tracking.fold(tracking.cv("a"), 0, 1)
     assert AT[:16].replace("T", " ") in look(FakeJobs(), tracking).summary
+
+
+def test_a_job_whose_cluster_does_not_answer_is_said_to_be_as_last_known() -> None:
+    jobs = FakeJobs()
+    jobs.made.append(replace(jobs.start({"EPOCHS": 5}, actor=acting()), silence="It is away."))
+    del jobs.made[0]
+    shown = look(jobs, FakeTracking())
+    assert "its cluster does not answer" in shown.job
+    assert "its cluster does not answer" in shown.jobs
