@@ -17,6 +17,20 @@ def is_loopback_url(url: str) -> bool:
     return is_loopback(urlsplit(url).hostname or "")
 
 
+def cluster_host(ray_address: str) -> str:
+    """The host in ``RAY_ADDRESS``; empty where it names none, as ``auto``."""
+    if ray_address in ("auto", "local"):
+        return ""
+    try:
+        return urlsplit(ray_address if "://" in ray_address else f"//{ray_address}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
 def is_here(host: str) -> bool:
     """Whether ``host`` is an address of this machine, or a name of one."""
     try:

@@ -16,7 +16,7 @@ from cluster.doctor_nodes import node_checks
 from cluster.doctor_servers import listening, server_checks
 from cluster.findings import Check, Finding, Started, looked_at_once
 from cluster.joined_ray import joins
-from cluster.running import find_running
+from cluster.running import find_alive
 from cluster.serving_facts import serving_facts
 from loop.errors import LoopError
 from store.audit_log import open_audit_log
@@ -131,8 +131,8 @@ def _packages() -> list[Finding]:
 
 
 def _ports(settings: Settings) -> list[Finding]:
-    running = find_running(settings)
-    if running is not None and running.alive():
+    running = find_alive(settings)
+    if running is not None:
         return [Finding("Running", f"process {running.pid}: {running.ui_url}", True)]
     ports = {"SECONDLOOK_UI_PORT": settings.ui_port}
     if not settings.tracking.startswith("http"):

@@ -45,6 +45,12 @@ def find_running(settings: Settings) -> Running | None:
         return None
 
 
+def find_alive(settings: Settings) -> Running | None:
+    """What is up in this home at this moment."""
+    running = find_running(settings)
+    return running if running is not None and running.alive() else None
+
+
 def note_running(settings: Settings, ray_address: str, dashboard_url: str, mlflow_url: str) -> None:
     """Write down this process and every process below it, for ``down`` and ``status``."""
     here = psutil.Process()

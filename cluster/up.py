@@ -19,7 +19,7 @@ from cluster.console import program
 from cluster.joined_ray import JoinedRay, find_dashboard, join, joins, spread_warning
 from cluster.local_ray import LocalRay, local_ray
 from cluster.processes import Child, require_free_port
-from cluster.running import end_running, find_running, forget_running, note_running
+from cluster.running import end_running, find_alive, forget_running, note_running
 from cluster.service_address import (
     ServiceAddress,
     find_left,
@@ -65,8 +65,8 @@ def up(
     Raises `Conflict` if this home is up already, `Misconfigured` for a port in use, `Unavailable`
     naming the part and its log if one does not start or dies.
     """
-    running = find_running(settings)
-    if running is not None and running.alive():
+    running = find_alive(settings)
+    if running is not None:
         raise Conflict(
             f"Second Look is up in {settings.home} already (process {running.pid}).",
             hint=f"Open {running.ui_url}, or stop it with: secondlook down",

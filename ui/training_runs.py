@@ -235,7 +235,7 @@ def _plot(run: Run | None) -> Any:
 
 def _jobs(jobs: list[Job], person: Person) -> list[Any]:
     headers = ["Job", "What", "State", "Started", "Ended", "By", "Parameters", "Exit code"]
-    rows = [
+    rows: list[list[str | Cell]] = [
         [
             job.id,
             _KINDS[job.kind],

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cluster.job_entry import fetch_result
-from loop.errors import Misconfigured
+from loop.errors import BrokenRecord, Misconfigured
 from store.settings import load_settings
 from store.workspace import Workspace, git
 from tests.s3 import S3Server, open_bucket
@@ -37,3 +37,17 @@ def test_a_result_changes_no_branch_but_the_job_s_own(
     with pytest.raises(Misconfigured):
         fetch_result(settings, "sl-1", workspace)
     assert git(folder, "rev-parse", "precious") == before
+
+
+@pytest.mark.parametrize("text", ["no json", "[]", '{"rev": "x"}'])
+def test_a_result_that_is_none_is_refused(
+    workspace: Workspace,  # noqa: F811
+    tmp_path: Path,
+    s3: S3Server,
+    text: str,
+) -> None:
+    url = s3.bucket()
+    open_bucket(url).put("jobs/sl-1/result.json", text.encode())
+    settings = load_settings(tmp_path / "home").model_copy(update={"storage_url": url})
+    with pytest.raises(BrokenRecord, match="sl-1"):
+        fetch_result(settings, "sl-1", workspace)
