@@ -47,14 +47,23 @@ def main(arguments: Sequence[str]) -> None:
     if folder.exists():
         raise Conflict(f"{folder} is there already.", hint="Hand in the job again.")
     branch = _branch(settings.job)
-    workspace = unpack(parcel, folder, branch)
-    base = workspace.rev().removesuffix("-dirty")
-    remote = _remote(settings, workspace)
-    remote.configure(cache=settings.home / "cache" / "dvc")
-    _get_what_is_there(remote, workspace)
-    _command(arguments, folder)
-    remote.push()
-    _put_result(bucket, settings.job, workspace, base, branch)
+    try:
+        workspace = unpack(parcel, folder, branch)
+        base = workspace.rev().removesuffix("-dirty")
+        remote = _remote(settings, workspace)
+        remote.configure(cache=settings.home / "cache" / "dvc")
+        _get_what_is_there(remote, workspace)
+        _command(arguments, folder)
+    except BaseException:
+        # A training that is taken up again has what it needs in the bucket.
+        shutil.rmtree(folder.parent, ignore_errors=True)
+        raise
+    try:
+        remote.push()
+        _put_result(bucket, settings.job, workspace, base, branch)
+    except LoopError:
+        out.print(f"What came out is on the head, in {folder}, and nowhere else.", markup=False)
+        raise
     shutil.rmtree(folder.parent)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -82,7 +83,8 @@ def end_running(settings: Settings) -> bool:
         return False
     process = find_process(running.pid, running.started)
     if process is not None:
-        process.send_signal(signal.SIGTERM)
+        with suppress(psutil.NoSuchProcess):  # it has just ended by itself
+            process.send_signal(signal.SIGTERM)
         if wait_for_end([process], _STOP_SECONDS):
             end_all([process.pid])
     left = [found for found in (find_process(*child) for child in running.children) if found]
