@@ -17,6 +17,20 @@ def is_loopback_url(url: str) -> bool:
     return is_loopback(urlsplit(url).hostname or "")
 
 
+def cluster_host(ray_address: str) -> str:
+    """The host in ``RAY_ADDRESS``; empty where it names none, as ``auto``."""
+    if ray_address in ("auto", "local"):
+        return ""
+    try:
+        return urlsplit(ray_address if "://" in ray_address else f"//{ray_address}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
 def is_here(host: str) -> bool:
     """Whether ``host`` is an address of this machine, or a name of one."""
     try:
@@ -31,7 +45,8 @@ def without_password(url: str) -> str:
     """``url`` without who signs in there, and without its query, which may hold keys as well."""
     if "://" not in url:
         return "no URL"  # whatever it is, it may hold a password
-    return re.sub(r"^([\w+.-]+://)[^/?#]*@", r"\1", url).partition("?")[0]
+    # SQLAlchemy takes passwords with / ? and # in them: after a colon, all up to the last @ is one.
+    return re.sub(r"^([\w+.-]+://)([^/?#:]*:.*|[^/?#]*)@", r"\1", url).partition("?")[0]
 
 
 def impatient(database_url: str, seconds: int) -> str:

@@ -93,10 +93,15 @@ def job_families(
         "How long ago a job that runs last printed something.",
         labels=["kind"],
     )
-    for job in known:
-        if job.state.active:  # one at a time
-            running.add_metric([job.kind.value], max(0.0, at - unix(job.started_at)))
-            silent.add_metric([job.kind.value], max(0.0, at - last_output(job.id)))
+    # On a cluster elsewhere several run at once: of each kind the longest tells, since a sample
+    # must be there once.
+    for kind in JobKind:
+        active = [job for job in known if job.kind is kind and job.state.active]
+        if active:
+            began = min(unix(job.started_at) for job in active)
+            heard = min(last_output(job.id) for job in active)
+            running.add_metric([kind.value], max(0.0, at - began))
+            silent.add_metric([kind.value], max(0.0, at - heard))
     return [family, running, silent]
 
 

@@ -33,7 +33,7 @@ from cluster.demo_data import (
 from cluster.demo_report import show_summary
 from cluster.demo_traffic import Answer, post_images
 from cluster.local_ray import LocalRay, local_ray
-from cluster.running import find_running
+from cluster.running import find_alive
 from cluster.service import SWAP_SECONDS, service_swap
 from loop import promoting
 from loop.agreement import LabelledBox
@@ -88,8 +88,8 @@ def run_demo(settings: Settings) -> dict[str, Any]:
     folder is not a demo's.
     """
     with demo_lock(settings.home):
-        running = find_running(settings)
-        if running is not None and running.alive():
+        running = find_alive(settings)
+        if running is not None:
             raise Conflict(
                 f"Second Look is up in {settings.home} (process {running.pid}), which the demo "
                 "would empty.",

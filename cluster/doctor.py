@@ -8,7 +8,6 @@ import socket
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psutil
 
@@ -17,7 +16,7 @@ from cluster.doctor_nodes import node_checks
 from cluster.doctor_servers import listening, server_checks
 from cluster.findings import Check, Finding, Started, looked_at_once
 from cluster.joined_ray import joins
-from cluster.running import find_running
+from cluster.running import find_alive
 from cluster.serving_facts import serving_facts
 from loop.errors import LoopError
 from store.audit_log import open_audit_log
@@ -30,8 +29,8 @@ from store.settings import Settings
 _MIN_MEMORY_BYTES = 6 * 1024**3
 _MIN_DISK_BYTES = 2 * 1024**3
 _PACKAGES = ("ray", "torch", "torchvision", "ultralytics", "mlflow", "dvc", "gradio")
-
-
+# To import torch for the first time, from a slow disk.
+_IMPORT_SECONDS = 90.0
 # A log of millions of entries takes its time; whoever has one waits, or asks `audit verify`.
 _VERIFY_SECONDS = 600.0
 _REGISTRY_SECONDS = 25.0
@@ -52,7 +51,14 @@ def examine(settings: Settings) -> list[Finding]:
     """Look at the machine, the packages, the ports, the stores, and the servers and cluster that
     the settings name; raises nothing, and leaves behind what does not answer."""
     nodes = Started(node_checks(settings))  # the slowest: beside all else
-    here = [*_machine(settings), *_packages(), *_ports(settings)]
+    here = looked_at_once(
+        [
+            Check("This machine", lambda: _machine(settings)),
+            Check("GPU", lambda: [Finding("GPU", _gpu())], _IMPORT_SECONDS),
+            Check("Packages", _packages),
+            Check("Ports", lambda: _ports(settings)),
+        ]
+    )
     database, *servers = looked_at_once(
         [Check("Database", lambda: [_database(settings)]), *server_checks(settings)]
     )
@@ -103,7 +109,6 @@ def _machine(settings: Settings) -> list[Finding]:
             Finding(tool, shutil.which(tool) or "missing", shutil.which(tool) is not None, hint)
             for tool, hint in (("git", "Install git: workspaces are versioned with it."),)
         ),
-        Finding("GPU", _gpu()),
     ]
 
 
@@ -126,8 +131,8 @@ def _packages() -> list[Finding]:
 
 
 def _ports(settings: Settings) -> list[Finding]:
-    running = find_running(settings)
-    if running is not None and running.alive():
+    running = find_alive(settings)
+    if running is not None:
         return [Finding("Running", f"process {running.pid}: {running.ui_url}", True)]
     ports = {"SECONDLOOK_UI_PORT": settings.ui_port}
     if not settings.tracking.startswith("http"):
@@ -137,9 +142,14 @@ def _ports(settings: Settings) -> list[Finding]:
         ports["SECONDLOOK_DASHBOARD_PORT"] = settings.dashboard_port
     findings = []
     for variable, port in ports.items():
-        with socket.socket() as probe:
-            probe.settimeout(1)
-            free = probe.connect_ex((settings.host, port)) != 0
+        try:
+            with socket.socket() as probe:
+                probe.settimeout(1)
+                free = probe.connect_ex((settings.host, port)) != 0
+        except (OSError, OverflowError) as error:
+            hint = f"Correct SECONDLOOK_HOST, or {variable}."
+            findings.append(Finding(f"Port {port}", f"{settings.host}: {error}", False, hint))
+            continue
         hint = f"Stop what listens there, or set {variable} to another port."
         findings.append(Finding(f"Port {port}", "free" if free else "taken", free, hint))
     return findings
@@ -151,7 +161,7 @@ def _database(settings: Settings) -> Finding:
         return Finding("Database", f"{where}: not made yet")
     try:
         engine = open_engine(impatient(settings.database, _CONNECT_SECONDS))
-        if urlsplit(settings.database).hostname:
+        if not settings.database.startswith("sqlite"):
             listening(settings.database, "Check SECONDLOOK_DATABASE_URL, and whether it runs.")
         migrate(engine)
     except LoopError as error:

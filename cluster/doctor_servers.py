@@ -112,8 +112,9 @@ def dashboard(settings: Settings) -> list[Finding]:
     url = settings.dashboard_url if settings.dashboard_at else find_dashboard(settings)
     wrong = "Correct SECONDLOOK_DASHBOARD_URL (http://HEAD:8265) or RAY_ADDRESS (HEAD:6379)."
     mode = _json(_get(url, "/api/authentication_mode", {}, wrong)).get("authentication_mode")
-    answer = _get(url, "/api/version", authorisation(), wrong)
-    if mode is not None and answer.status_code in (401, 403):
+    # To a cluster that asks for it, and to nobody else who may listen there.
+    answer = _get(url, "/api/version", authorisation() if mode == "token" else {}, wrong)
+    if mode == "token" and answer.status_code in (401, 403):
         found = "the token is refused" if ray_token() else "it wants a token, and there is none"
         return [Finding(what, f"{url}: {found}", False, _OTHER)]
     there = _json(answer).get("ray_version")
@@ -183,15 +184,23 @@ def _serves(body: Mapping[str, Any], model: Any) -> str:
 
 
 def listening(url: str, hint: str) -> None:
-    """Raises `Unavailable` unless somebody takes connections there, within seconds."""
-    parts = urlsplit(url)
-    port = parts.port or {"https": 443, "http": 80, "postgresql": 5432}.get(parts.scheme, 80)
+    """Raises `Unavailable` unless somebody takes connections there, within seconds. A URL without
+    a host, as of PostgreSQL over a socket, is not looked at."""
     try:
-        socket.create_connection((parts.hostname or "", port), _SECONDS).close()
-    except (OSError, ValueError) as error:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:  # its words hold a part of the URL, and that may be a password's
         raise Unavailable(
-            f"Nobody answers at {parts.hostname}:{port}: {error}.", hint=hint
-        ) from error
+            "Host and port cannot be told from the URL.",
+            hint=f"In a password, write / ? # and @ as %2F %3F %23 and %40. {hint}",
+        ) from None
+    if not host:
+        return
+    port = port or {"https": 443, "http": 80, "postgresql": 5432}.get(parts.scheme, 80)
+    try:
+        socket.create_connection((host, port), _SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise Unavailable(f"Nobody answers at {host}:{port}: {error}.", hint=hint) from error
 
 
 def _get(url: str, path: str, headers: Mapping[str, str], hint: str) -> httpx.Response:

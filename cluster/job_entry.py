@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cluster.job_package import WORKSPACE
-from loop.errors import Conflict, LoopError, Misconfigured, NotFound
+from loop.errors import BrokenRecord, Conflict, LoopError, Misconfigured, NotFound
 from loop.events import now
 from store.objects import Bucket, open_objects
 from store.settings import Settings, load_settings
@@ -47,14 +47,23 @@ def main(arguments: Sequence[str]) -> None:
     if folder.exists():
         raise Conflict(f"{folder} is there already.", hint="Hand in the job again.")
     branch = _branch(settings.job)
-    workspace = unpack(parcel, folder, branch)
-    base = workspace.rev().removesuffix("-dirty")
-    remote = _remote(settings, workspace)
-    remote.configure(cache=settings.home / "cache" / "dvc")
-    _get_what_is_there(remote, workspace)
-    _command(arguments, folder)
-    remote.push()
-    _put_result(bucket, settings.job, workspace, base, branch)
+    try:
+        workspace = unpack(parcel, folder, branch)
+        base = workspace.rev().removesuffix("-dirty")
+        remote = _remote(settings, workspace)
+        remote.configure(cache=settings.home / "cache" / "dvc")
+        _get_what_is_there(remote, workspace)
+        _command(arguments, folder)
+    except BaseException:
+        # A training that is taken up again has what it needs in the bucket.
+        shutil.rmtree(folder.parent, ignore_errors=True)
+        raise
+    try:
+        remote.push()
+        _put_result(bucket, settings.job, workspace, base, branch)
+    except LoopError:
+        out.print(f"What came out is on the head, in {folder}, and nowhere else.", markup=False)
+        raise
     shutil.rmtree(folder.parent)
 
 
@@ -72,13 +81,19 @@ def fetch_result(settings: Settings, job_id: str, workspace: Workspace) -> tuple
         )
     try:
         result = json.loads(bucket.get(f"jobs/{job_id}/{_RESULT}"))
+        rev, commits = str(result["rev"]), bool(result["commits"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise BrokenRecord(
+            f"What {bucket} has as the result of job {job_id} is none.",
+            hint=f"Who writes to its folder jobs/{job_id}/ besides Second Look?",
+        ) from error
     except NotFound as error:
         raise NotFound(
             f"Job {job_id} has brought no result to {bucket}.",
             hint="It has not ended well, or it ran in place: secondlook jobs list.",
         ) from error
     there = True
-    if result["commits"]:
+    if commits:
         with tempfile.TemporaryDirectory(prefix="sl-fetch-") as folder:
             bundle = Path(folder) / _COMMITS
             bucket.get_file(f"jobs/{job_id}/{_COMMITS}", bundle)
@@ -86,7 +101,7 @@ def fetch_result(settings: Settings, job_id: str, workspace: Workspace) -> tuple
     remote.configure()
     if there:
         remote.pull()
-    return str(result["rev"]), there
+    return rev, there
 
 
 def _branch(job_id: str) -> str:

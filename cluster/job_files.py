@@ -15,7 +15,7 @@ import re
 import secrets
 import signal
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -87,18 +87,24 @@ class JobFiles:
         for path in self._folder.glob(f"{job_id}.*"):
             path.unlink(missing_ok=True)
 
-    def ids(self) -> list[str]:
-        """Newest first."""
-        return sorted(self._known(), key=lambda job_id: self.record(job_id).started_at)[::-1]
+    def records(self) -> list[tuple[str, JobRecord]]:
+        """By id, newest first."""
+        found = []
+        for job_id in self._known():
+            with suppress(NotFound):  # another process has forgotten it this moment
+                found.append((job_id, self.record(job_id)))
+        return sorted(found, key=lambda each: each[1].started_at, reverse=True)
 
     def record(self, job_id: str) -> JobRecord:
         """Raises `NotFound`."""
         path = self._path(job_id, "json")
-        if not _JOB_ID.fullmatch(job_id) or not path.exists():
+        if not _JOB_ID.fullmatch(job_id):
             raise NotFound("There is no such job.", hint="See: secondlook jobs list.")
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
             return JobRecord(**raw | {"kind": JobKind(raw["kind"])})
+        except FileNotFoundError:
+            raise NotFound("There is no such job.", hint="See: secondlook jobs list.") from None
         except (ValueError, TypeError, KeyError) as error:
             raise BrokenRecord(f"{path} is not a job's record.", hint="Delete it.") from error
 
@@ -108,14 +114,11 @@ class JobFiles:
             try:
                 raw = json.loads(self._path(job_id, "end.json").read_text(encoding="utf-8"))
                 code, ended_at = raw["exit_code"], str(raw["ended_at"])
-                state = raw.get("state")
-            except (FileNotFoundError, ValueError, KeyError):
+                state = JobState(raw.get("state") or self._end_state(job_id, code))
+            except (FileNotFoundError, ValueError, KeyError, TypeError):
                 return None
-            self._ended[job_id] = replace(
-                self.job(job_id, JobState(state) if state else self._end_state(job_id, code)),
-                exit_code=code,
-                ended_at=ended_at,
-            )
+            job = self.job(job_id, state)
+            self._ended[job_id] = replace(job, exit_code=code, ended_at=ended_at)
         return self._ended[job_id]
 
     def job(self, job_id: str, state: JobState) -> Job:
@@ -222,7 +225,7 @@ class JobFiles:
 
     def _prune(self) -> None:
         """Forget the oldest jobs that have ended, so that with this one enough are kept."""
-        for job_id in self.ids()[_MOST_KEPT - 1 :]:
+        for job_id, _ in self.records()[_MOST_KEPT - 1 :]:
             if self.ended(job_id) is not None:
                 self.forget(job_id)
 

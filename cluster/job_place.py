@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
-from cluster.addresses import is_here
-from cluster.running import find_running
+from cluster.addresses import cluster_host, in_url, is_here
+from cluster.running import find_alive
 from loop.errors import Unavailable
 from store.settings import Settings
-
-# Values of RAY_ADDRESS that name no machine.
-_NO_ADDRESS = ("auto", "local")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +21,7 @@ class Place:
 def find_place(settings: Settings) -> Place:
     """What ``SECONDLOOK_DASHBOARD_URL`` names, else what is up in this home, else the cluster of
     ``RAY_ADDRESS``. Raises `Unavailable` where there is none of these."""
-    running = find_running(settings)
-    up = running if running is not None and running.alive() else None
+    up = find_alive(settings)
     if settings.dashboard_at:
         own = up is not None and up.dashboard_url.rstrip("/") == settings.dashboard_url
         return Place(settings.dashboard_url, own and up is not None and _is_here(up.ray_address))
@@ -35,9 +30,9 @@ def find_place(settings: Settings) -> Place:
     address = settings.ray_address
     if address.startswith(("http://", "https://")):
         return Place(address.rstrip("/"), here=False)
-    host = urlsplit(f"//{address.removeprefix('ray://')}").hostname
-    if host and address not in _NO_ADDRESS:
-        return Place(f"http://{host}:{settings.dashboard_port}", here=False)
+    host = cluster_host(address)
+    if host:
+        return Place(f"http://{in_url(host)}:{settings.dashboard_port}", here=False)
     raise Unavailable(
         "No Ray cluster is known that could run a job.",
         hint="Start one on this machine: secondlook up. For another one, set "
@@ -46,5 +41,6 @@ def find_place(settings: Settings) -> Place:
 
 
 def _is_here(ray_address: str) -> bool:
-    """Whether the head of the cluster is on this machine."""
-    return is_here(urlsplit(f"//{ray_address}").hostname or "")
+    """Whether the head of the cluster is on this machine; what begins with a scheme may be a tunnel
+    to another one."""
+    return "://" not in ray_address and is_here(cluster_host(ray_address))

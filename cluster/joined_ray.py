@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from cluster.addresses import is_here
+from cluster.addresses import cluster_host, in_url, is_here
 from loop.errors import Conflict, Misconfigured, Unavailable
 from serve.dashboard import nodes_of, serve_details
 from serve.loopback import is_loopback
@@ -40,7 +40,11 @@ class JoinedRay:
 
     def settled(self, settings: Settings) -> Settings:
         """``settings`` with the addresses that were found."""
-        found = {"api_at": self.api_url, "dashboard_at": self.dashboard_url}
+        found = {
+            "ray_address": self.address,
+            "api_at": self.api_url,
+            "dashboard_at": self.dashboard_url,
+        }
         return settings.model_copy(update=found)
 
 
@@ -55,7 +59,10 @@ def join(settings: Settings) -> JoinedRay:
     Raises `Misconfigured` where the settings cannot work with it, and `Unavailable`; `Conflict`
     where Serve listens elsewhere already.
     """
-    head = _head(settings.ray_address)
+    # By now: which cluster ``auto`` means may change while this one runs.
+    address = _gcs_address(settings.ray_address)
+    settings = settings.model_copy(update={"ray_address": address})
+    head = _head(address)
     here = is_here(head)
     dashboard = settings.dashboard_url if settings.dashboard_at else find_dashboard(settings)
     if not here:
@@ -69,9 +76,9 @@ def join(settings: Settings) -> JoinedRay:
                 hint="Set SECONDLOOK_HOST=0.0.0.0, with a firewall or TLS before it, or "
                 "SECONDLOOK_API_URL to where a tunnel to it begins.",
             )
-        api = f"http://{_in_url(head)}:{settings.api_port}"
+        api = f"http://{in_url(head)}:{settings.api_port}"
     _require_same_place(settings, dashboard)
-    return JoinedRay(settings.ray_address, dashboard, api, here)
+    return JoinedRay(address, dashboard, api, here)
 
 
 def find_dashboard(settings: Settings) -> str:
@@ -81,7 +88,7 @@ def find_dashboard(settings: Settings) -> str:
     scheme = urlsplit(address).scheme
     if scheme in ("http", "https"):
         return address.rstrip("/")
-    usual = f"http://{_in_url(_head(address))}:{_DASHBOARD_PORT}"
+    usual = f"http://{in_url(_head(address))}:{_DASHBOARD_PORT}"
     if scheme == "ray":  # Ray Client's port, which knows nothing of the dashboard
         return usual
     said = _ask(_gcs_address(address))
@@ -112,12 +119,7 @@ def spread_warning(settings: Settings, dashboard_url: str) -> str | None:
 
 def _head(address: str) -> str:
     """The host in ``RAY_ADDRESS``."""
-    if address == "auto":
-        address = _gcs_address(address)
-    try:
-        host = urlsplit(address if "://" in address else f"//{address}").hostname
-    except ValueError:
-        host = None
+    host = cluster_host(_gcs_address(address))
     if not host:
         raise Misconfigured(
             f"RAY_ADDRESS={address!r} names no cluster.",
@@ -214,10 +216,6 @@ def _require_same_place(settings: Settings, dashboard_url: str) -> None:
             hint="Set SECONDLOOK_HOST and SECONDLOOK_API_PORT to the former, or take the service "
             "out first: secondlook down --undeploy",
         )
-
-
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def _line(error: BaseException) -> str:

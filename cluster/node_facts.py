@@ -67,10 +67,14 @@ def _try(name: str, value: str) -> None:
     import socket
     from urllib.parse import urlsplit
 
-    parts = urlsplit(value)
-    if parts.hostname and parts.scheme != "s3":
+    try:
+        parts = urlsplit(value)
+        host, port = parts.hostname, parts.port
+    except ValueError:  # its words hold a part of the URL, and that may be a password's
+        raise ValueError("host and port cannot be told from its URL") from None
+    if host and parts.scheme != "s3":
         usual = {"https": 443, "postgresql": 5432}.get(parts.scheme, 80)
-        socket.create_connection((parts.hostname, parts.port or usual), 5).close()
+        socket.create_connection((host, port or usual), 5).close()
     if name == "SECONDLOOK_DATABASE_URL":
         from cluster.addresses import impatient
         from store.database import open_engine, reading

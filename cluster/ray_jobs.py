@@ -6,24 +6,25 @@ Ray itself is not needed here; to import it takes more than a second.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
 
 from cluster.addresses import is_loopback_url
 from loop.accounts import stamp
-from loop.errors import Misconfigured, NotFound, Unavailable
+from loop.errors import LoopError, Misconfigured, NotFound, Unavailable
 from serve.dashboard import authorisation
 
 # Metadata of a job, by which ours are told from others on the same cluster.
 KIND, STARTED_BY, PARAMETERS = "second-look/kind", "second-look/actor", "second-look/parameters"
 ENDED = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
+_STATUSES = ENDED | {"PENDING", "RUNNING"}
 _JOBS = "/api/jobs/"
 _CONNECT_SECONDS = 5.0
 # The first request after the start of a cluster waits for its agent: half a minute has been seen.
@@ -32,6 +33,9 @@ _UPLOAD_SECONDS = 600.0
 # The dashboard of a cluster that has just started answers before its agent takes jobs: on two busy
 # cores, half a minute before. Each such answer comes after ten seconds.
 _AGENT_SECONDS, _NO_AGENT = 90.0, "No available agent"
+_REFUSALS = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
+
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,8 @@ class RayJobs:
             return
         with self._client({}) as client:
             answer = self._answer(client, "GET", _JOBS)
-        if not answer.is_error:
+        if answer.status_code not in _REFUSALS:
+            self._check(answer)  # what is no dashboard of Ray gets no token, either
             raise Misconfigured(
                 f"The Ray cluster at {self.url} asks nobody for a token: whoever reaches it can "
                 "run programs there.",
@@ -108,25 +113,25 @@ class RayJobs:
                 self._send("POST", _JOBS, json=job)
                 return
             except Unavailable as error:
+                with suppress(LoopError):  # it may have been taken all the same
+                    self.get(job_id)
+                    return
                 if _NO_AGENT not in error.message or time.monotonic() > deadline:
                     raise
-            with suppress(NotFound):  # it was taken after all
-                self.get(job_id)
-                return
 
     def jobs(self) -> list[RayJob]:
         """Those of Second Look, newest first."""
-        found = [_job(raw) for raw in self._json("GET", _JOBS) if raw.get("submission_id")]
+        found = self._read(_JOBS, lambda raws: [_job(raw) for raw in raws if _is_submitted(raw)])
         own = [job for job in found if KIND in job.metadata]
         return sorted(own, key=lambda job: job.started_at, reverse=True)
 
     def get(self, job_id: str) -> RayJob:
         """Raises `NotFound`: a cluster that was started anew has forgotten its jobs."""
-        return _job(self._json("GET", self._path(job_id)))
+        return self._read(self._path(job_id), _job)
 
     def log(self, job_id: str) -> str:
         """All that the job has printed so far. Raises `NotFound`."""
-        return str(self._json("GET", f"{self._path(job_id)}/logs")["logs"] or "")
+        return self._read(f"{self._path(job_id)}/logs", lambda raw: str(raw["logs"] or ""))
 
     def stop(self, job_id: str) -> None:
         """Ask it to end; returns at once. Raises `NotFound`."""
@@ -151,10 +156,12 @@ class RayJobs:
             raise NotFound("A job has an id.", hint="See: secondlook jobs list.")
         return _JOBS + quote(job_id, safe="")
 
-    def _json(self, method: str, path: str) -> Any:
+    def _read(self, path: str, read: Callable[[Any], _Read]) -> _Read:
+        """What ``read`` makes of the JSON there: whatever that lacks, it is not Ray's."""
+        answer = self._send("GET", path)
         try:
-            return self._send(method, path).json()
-        except ValueError as error:
+            return read(answer.json())
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
             raise self._no_dashboard() from error
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
@@ -201,6 +208,8 @@ class RayJobs:
                 f"Ray's dashboard answers {answer.status_code}: {(lines or [''])[-1][:500]}",
                 hint="Its log is in the folder `logs` of the Ray session.",
             )
+        if not answer.is_success:  # what stands before it sends browsers to sign in, or to HTTPS
+            raise self._no_dashboard()
         return answer
 
     def _no_dashboard(self) -> Misconfigured:
@@ -210,11 +219,18 @@ class RayJobs:
         )
 
 
+def _is_submitted(raw: Mapping[str, Any]) -> bool:
+    """Not so for programs that joined the cluster by themselves."""
+    return bool(raw.get("submission_id"))
+
+
 def _job(raw: Mapping[str, Any]) -> RayJob:
-    code = raw.get("driver_exit_code")
+    code, status = raw.get("driver_exit_code"), str(raw["status"])
+    if status not in _STATUSES:
+        raise ValueError(status)
     return RayJob(
         id=str(raw["submission_id"]),
-        status=str(raw["status"]),
+        status=status,
         message=str(raw.get("message") or ""),
         started_at=_at(raw.get("start_time")),
         ended_at=_at(raw.get("end_time")),

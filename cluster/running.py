@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -45,6 +46,12 @@ def find_running(settings: Settings) -> Running | None:
         return None
 
 
+def find_alive(settings: Settings) -> Running | None:
+    """What is up in this home at this moment."""
+    running = find_running(settings)
+    return running if running is not None and running.alive() else None
+
+
 def note_running(settings: Settings, ray_address: str, dashboard_url: str, mlflow_url: str) -> None:
     """Write down this process and every process below it, for ``down`` and ``status``."""
     here = psutil.Process()
@@ -76,7 +83,8 @@ def end_running(settings: Settings) -> bool:
         return False
     process = find_process(running.pid, running.started)
     if process is not None:
-        process.send_signal(signal.SIGTERM)
+        with suppress(psutil.NoSuchProcess):  # it has just ended by itself
+            process.send_signal(signal.SIGTERM)
         if wait_for_end([process], _STOP_SECONDS):
             end_all([process.pid])
     left = [found for found in (find_process(*child) for child in running.children) if found]

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cluster.running import find_running
+from cluster.running import find_alive
 from store.settings import Settings
 
 
@@ -26,8 +26,8 @@ def find_service(settings: Settings) -> ServiceAddress | None:
     ``SECONDLOOK_DASHBOARD_URL``): a service that somebody else keeps up, as on Kubernetes. Else
     what `up` left on a cluster when it ended.
     """
-    running = find_running(settings)
-    if running is not None and running.alive():
+    running = find_alive(settings)
+    if running is not None:
         return ServiceAddress(running.api_url, running.dashboard_url)
     if settings.api_at:
         # The dashboard may be that of another cluster, for trainings.

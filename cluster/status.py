@@ -6,7 +6,7 @@ from typing import Any
 
 from cluster.addresses import without_password
 from cluster.drift import told_drift
-from cluster.running import find_running
+from cluster.running import find_alive
 from cluster.service_address import find_service
 from loop.cases import CaseState
 from loop.errors import LoopError
@@ -23,8 +23,7 @@ from store.unit_of_work import open_units_of_work
 def read_status(settings: Settings) -> dict[str, Any]:
     """Counts and links by name; values are strings, numbers or None. ``running`` is whether `up`
     runs on this machine; the API may be up without it, on a cluster."""
-    running = find_running(settings)
-    up = running if running is not None and running.alive() else None
+    up = find_alive(settings)
     service = find_service(settings)
     headers = api_headers(settings)
     elsewhere = settings.tracking if settings.tracking.startswith("http") else ""

@@ -13,8 +13,8 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,9 +42,12 @@ _GRACE_SECONDS = 90.0
 _RAY_MARGIN_SECONDS = 15
 # What Ray says of a job is believed for so long: a page asks several times a second.
 _KNOWN_SECONDS, _SILENCE_SECONDS = 1.5, 10.0
-# A job in place whose process was never seen, and that Ray does not tell of, may still begin.
-_START_SECONDS = 120.0
+# A job that Ray does not know, or that nobody tells of, may still be on its way to it: a dashboard
+# takes so long to say that it took one (`RayJobs.submit`).
+_START_SECONDS = 180.0
 _FOLLOW_SECONDS, _MOST_SILENCE_SECONDS = 1.0, 900.0
+# Before the first answer: where none comes, there may be no cluster at all.
+_FIRST_SILENCE_SECONDS = 10.0
 _OFFERED = {
     "K_FOLDS": "Folds of the cross-validation, at most as many as there are subjects.",
     "EPOCHS": "Passes over the training images, at most.",
@@ -104,8 +107,10 @@ class RayTrainingJobs:
         self._started_in = Path.cwd()
         # What Ray said last, and until when (time.monotonic) it is not asked again.
         self._told: dict[str, tuple[float, Job]] = {}
-        # Of jobs elsewhere: how long the log was, and when it was found to have grown.
+        # Of jobs elsewhere: how long the log was, and when it was found to have grown; and the log,
+        # with until when it is not asked for again: all of it comes each time.
         self._heard: dict[str, tuple[int, float]] = {}
+        self._printed: dict[str, tuple[float, str]] = {}
 
     def defaults(self) -> tuple[Parameter, ...]:
         values = Params()
@@ -160,7 +165,7 @@ class RayTrainingJobs:
         return job
 
     def jobs(self) -> list[Job]:
-        return [self._look(job_id) for job_id in self._files.ids()]
+        return list(self._looked(self._files.records()))
 
     def all_jobs(self) -> list[Job]:
         """And those that others handed in on the same cluster, as far as it can be reached."""
@@ -189,7 +194,7 @@ class RayTrainingJobs:
             return self._files.last_output(job_id)
         length, at = self._heard.get(job_id, (0, self._files.last_output(job_id)))
         with contextlib.suppress(LoopError):
-            grown = len(RayJobs(record.url).log(job_id))
+            grown = len(self._log_elsewhere(job_id, record))
             if grown > length:
                 length, at = grown, time.time()
         self._heard[job_id] = (length, at)
@@ -200,7 +205,7 @@ class RayTrainingJobs:
         if record.here or self._files.ended(job_id) is not None:
             return self._files.log(job_id, lines)
         try:
-            return last_lines(RayJobs(record.url).log(job_id), lines)
+            return last_lines(self._log_elsewhere(job_id, record), lines)
         except LoopError as error:
             return error.message
 
@@ -216,8 +221,9 @@ class RayTrainingJobs:
 
     def follow(self, job_id: str, write: Callable[[str], None]) -> Job:
         """Hand on what a job prints until it has ended, also over times in which its cluster does
-        not answer. Raises `Unavailable` when that lasts for a quarter of an hour."""
-        printed, heard = 0, time.monotonic()
+        not answer. Raises `Unavailable` when that lasts for a quarter of an hour, or if it has not
+        answered at all yet."""
+        printed, heard, patience = 0, time.monotonic(), _FIRST_SILENCE_SECONDS
         while True:
             began = time.monotonic()
             try:
@@ -225,11 +231,11 @@ class RayTrainingJobs:
                 job = self.get(job_id)
                 text = self.whole_log(job_id)
             except Unavailable:
-                if time.monotonic() - heard > _MOST_SILENCE_SECONDS:
+                if time.monotonic() - heard > patience:
                     raise
                 time.sleep(_FOLLOW_SECONDS)
                 continue
-            heard = time.monotonic()
+            heard, patience = time.monotonic(), _MOST_SILENCE_SECONDS
             write(text[printed:])
             printed = len(text)
             if not job.state.active:
@@ -244,11 +250,25 @@ class RayTrainingJobs:
             raise Conflict(f"This job has ended already: it {_said(job)}.")
         self._interrupt(job, actor)
 
+    def give_up(self, job_id: str, *, actor: Actor) -> None:
+        """Write a job down as lost, whose cluster is gone for good. Raises `Conflict` while that
+        answers."""
+        require(actor, Permission.TRAIN)
+        job = self.get(job_id)
+        if not job.silence:
+            raise Conflict(
+                f"This job {_said(job)}, and nothing of it is lost.",
+                hint=f"To end it while it runs: secondlook jobs stop {job_id}",
+            )
+        details, why = {"parameters": dict(job.parameters)}, f"Given up: {job.silence}"
+        self._record("stopped", job.kind, actor, {"job_id": job.id}, details, reason=why)
+        self._lose(job_id, why)
+
     def end(self) -> None:
         """Interrupt what runs on this machine and wait for it: for whoever takes down what it
         trains on, and for what trains on a Ray that is gone."""
-        for job in self.jobs():
-            if job.state.active and self._files.record(job.id).here:
+        for job in self._here():
+            if job.state.active:
                 self._interrupt(job, self._settings.acting(Role.SYSTEM))
                 self._files.wait(job.id, self._grace_seconds)
                 if self._files.ended(job.id) is None:
@@ -258,8 +278,7 @@ class RayTrainingJobs:
         """On this machine, whose cores are enough for one; a cluster elsewhere has a queue."""
         if not self._find(self._settings).here:
             return None
-        here = (job for job in self.jobs() if self._files.record(job.id).here)
-        return next((job for job in here if job.state.active), None)
+        return next((job for job in self._here() if job.state.active), None)
 
     def _hand_in(self, place: Place, request: JobRequest, actor: Actor) -> Job:
         ray = RayJobs(place.url)
@@ -276,6 +295,11 @@ class RayTrainingJobs:
             STARTED_BY: actor.pseudonym,
             PARAMETERS: json.dumps(dict(request.parameters)),
         }
+        if place.here:
+            line, uri = self._line_in_place(job_id, request, workspace), ""
+        else:
+            with job_package(workspace, request.weights) as (package, digest):
+                line, uri = self._line_elsewhere(request), ray.upload(package, digest)
         folder = str(workspace.folder) if workspace else ""
         record = JobRecord(
             request.kind, actor.pseudonym, request.parameters, place.url, place.here, folder
@@ -283,19 +307,7 @@ class RayTrainingJobs:
         # Before Ray starts it: what runs in place writes beside it.
         self._files.write(job_id, record)
         try:
-            if place.here:
-                line = self._line_in_place(job_id, request, workspace)
-                ray.submit(job_id, line, environment=environment, metadata=metadata)
-            else:
-                with job_package(workspace, request.weights) as (package, digest):
-                    uri = ray.upload(package, digest)
-                ray.submit(
-                    job_id,
-                    self._line_elsewhere(request),
-                    environment=environment,
-                    metadata=metadata,
-                    working_dir=uri,
-                )
+            ray.submit(job_id, line, environment=environment, metadata=metadata, working_dir=uri)
         except BaseException:
             self._files.forget(job_id)
             raise
@@ -325,6 +337,15 @@ class RayTrainingJobs:
         elsewhere = (self._started_in / "dvc.yaml").is_file()
         return self._started_in if elsewhere and not own.exists() else own
 
+    def _here(self) -> Iterator[Job]:
+        """Those in place, without asking other clusters of the rest."""
+        return self._looked(each for each in self._files.records() if each[1].here)
+
+    def _looked(self, records: Iterable[tuple[str, JobRecord]]) -> Iterator[Job]:
+        for job_id, _ in records:
+            with contextlib.suppress(NotFound):  # another process has forgotten it this moment
+                yield self._look(job_id)
+
     def _look(self, job_id: str) -> Job:
         ended = self._files.ended(job_id)
         if ended is not None:
@@ -349,9 +370,14 @@ class RayTrainingJobs:
             told = ray.get(job_id)
             log = "" if told.active else ray.log(job_id)
         except NotFound:
-            return _KNOWN_SECONDS, self._lost(job_id)
-        except LoopError:
-            return _SILENCE_SECONDS, self._unheard(job_id, record)
+            if _seconds_since(record.started_at) < _START_SECONDS:
+                return _KNOWN_SECONDS, self._running(job_id, JobState.QUEUED)
+            if record.here:
+                return _KNOWN_SECONDS, self._lost(job_id)
+            why = f"The cluster at {record.url} does not know this job: it was started anew since."
+            return _KNOWN_SECONDS, self._lose(job_id, why)
+        except LoopError as error:
+            return _SILENCE_SECONDS, self._unheard(job_id, record, error.message)
         if told.active:
             return _KNOWN_SECONDS, self._running(job_id, _STATES[told.status])
         return _KNOWN_SECONDS, self._files.ended(job_id) or self._keep(job_id, told, log)
@@ -365,12 +391,13 @@ class RayTrainingJobs:
             if self._files.asked_to_stop(job_id):
                 state = JobState.STOPPED
         self._files.keep_log(job_id, log)
+        self._printed.pop(job_id, None)
         return self._files.end(job_id, state, told.exit_code, told.ended_at)
 
-    def _unheard(self, job_id: str, record: JobRecord) -> Job:
+    def _unheard(self, job_id: str, record: JobRecord, why: str) -> Job:
         """Of a cluster that does not answer. In place, it may have gone with all its jobs."""
         if not record.here:
-            return self._running(job_id, JobState.RUNNING)
+            return replace(self._running(job_id, JobState.RUNNING), silence=why)
         if _seconds_since(record.started_at) > _START_SECONDS:
             return self._lost(job_id)
         return self._running(job_id, JobState.QUEUED)
@@ -380,13 +407,42 @@ class RayTrainingJobs:
         stopped = self._files.asked_to_stop(job_id)
         return self._files.end(job_id, JobState.STOPPED if stopped else JobState.FAILED, None)
 
+    def _lose(self, job_id: str, why: str) -> Job:
+        """A job elsewhere, of which nothing will be known any more."""
+        self._files.keep_log(job_id, f"{why} What the job has printed is lost.\n")
+        return self._lost(job_id)
+
+    def _log_elsewhere(self, job_id: str, record: JobRecord) -> str:
+        """Raises `Unavailable` without asking where the cluster has just not answered."""
+        until, text = self._printed.get(job_id, (0.0, ""))
+        if time.monotonic() > until:
+            job = self._look(job_id)
+            if job.silence:
+                raise Unavailable(job.silence)
+            if not job.state.active:
+                return self._files.whole_log(job_id)
+            began = time.monotonic()
+            text = RayJobs(record.url).log(job_id)
+            took = time.monotonic() - began
+            self._printed[job_id] = (began + took + max(_KNOWN_SECONDS, 4 * took), text)
+        return text
+
     def _running(self, job_id: str, state: JobState) -> Job:
         asked = self._files.asked_to_stop(job_id)
         return self._files.job(job_id, JobState.STOPPING if asked else state)
 
     def _interrupt(self, job: Job, actor: Actor) -> None:
-        details = {"parameters": dict(job.parameters)}
-        self._record("stopped", job.kind, actor, {"job_id": job.id}, details)
+        subject, details = {"job_id": job.id}, {"parameters": dict(job.parameters)}
+        self._record("stopped", job.kind, actor, subject, details, Outcome.INTENDED)
+        try:
+            self._tell_to_end(job)
+        except LoopError as error:
+            failed = Outcome.FAILED
+            self._record("stopped", job.kind, actor, subject, details, failed, error.message)
+            raise
+        self._record("stopped", job.kind, actor, subject, details)
+
+    def _tell_to_end(self, job: Job) -> None:
         try:
             record = self._files.record(job.id)
         except NotFound:  # others', on the same cluster

@@ -19,7 +19,7 @@ from cluster.console import program
 from cluster.joined_ray import JoinedRay, find_dashboard, join, joins, spread_warning
 from cluster.local_ray import LocalRay, local_ray
 from cluster.processes import Child, require_free_port
-from cluster.running import end_running, find_running, forget_running, note_running
+from cluster.running import end_running, find_alive, forget_running, note_running
 from cluster.service_address import (
     ServiceAddress,
     find_left,
@@ -65,8 +65,8 @@ def up(
     Raises `Conflict` if this home is up already, `Misconfigured` for a port in use, `Unavailable`
     naming the part and its log if one does not start or dies.
     """
-    running = find_running(settings)
-    if running is not None and running.alive():
+    running = find_alive(settings)
+    if running is not None:
         raise Conflict(
             f"Second Look is up in {settings.home} already (process {running.pid}).",
             hint=f"Open {running.ui_url}, or stop it with: secondlook down",
@@ -230,9 +230,10 @@ class _Parts:
         self._mlflow_url = f"http://{settings.host}:{settings.mlflow_port}"
         command = [sys.executable, "-m", "mlflow", "server"]
         command += ["--host", settings.host, "--port", str(settings.mlflow_port)]
-        command += ["--backend-store-uri", settings.tracking, "--workers", "1"]
-        command += ["--default-artifact-root", artifact_root(settings)]
-        self._start_child("mlflow", command, artifact_environment(settings) | _WITHOUT_JOBS)
+        command += ["--workers", "1", "--default-artifact-root", artifact_root(settings)]
+        # Not on the command line, which everybody on the machine sees: it may hold a password.
+        store = {"MLFLOW_BACKEND_STORE_URI": settings.tracking}
+        self._start_child("mlflow", command, artifact_environment(settings) | _WITHOUT_JOBS | store)
 
     def _start_child(self, name: str, command: list[str], more: Mapping[str, str]) -> None:
         environment = {**self._settings.environment(), **more}

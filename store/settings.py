@@ -30,8 +30,8 @@ from store.log_role import LogRole
 
 _KEY_BYTES = 32
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-# The address of a server, without a path.
-_HTTP = r"^(https?://[^/?#\s]+)?/?$"
+# The address of a server, without a path, and without who signs in there: requests carry a token.
+_HTTP = r"^(https?://(\[[0-9A-Fa-f:.]+\]|[^/?#\s@:\[\]]+)(:[0-9]{1,5})?)?/?$"
 
 
 class Settings(BaseSettings):

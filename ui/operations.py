@@ -40,7 +40,9 @@ class JobState(StrEnum):
 class Job:
     """Times are RFC 3339 in UTC, empty while there is none; ``started_by`` is a pseudonym.
 
-    ``exit_code`` is None while it runs, and where nobody was left to see the job end.
+    ``exit_code`` is None while it runs, and where nobody was left to see the job end. ``silence``
+    says why nothing new is known of it, where its cluster does not answer; the state is then the
+    last one that can be told.
     """
 
     id: str
@@ -51,6 +53,7 @@ class Job:
     started_at: str
     ended_at: str = ""
     exit_code: int | None = None
+    silence: str = ""
 
 
 @dataclass(frozen=True, slots=True)

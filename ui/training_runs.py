@@ -18,7 +18,7 @@ from ui.ticker import tick, ticker
 from ui.training_html import Cell, area, notice, quiet, sorry, table, when, who
 from ui.training_plots import learning_curves, trial_scores
 from ui.training_run_view import choice, run_view, trial_choices
-from ui.training_start import Guard, active_job
+from ui.training_start import Guard
 
 LATEST, ALL_TRIALS = "latest", "all"
 _ALL = ("All of them", ALL_TRIALS)
@@ -101,12 +101,12 @@ class _Runs:
         lines = self._last_lines(current)
         now = self._clock()
         parts = {
-            "job": current and (current.id, current.state, lines),
+            "job": current and (current.id, current.state, current.silence, lines),
             "runs": [(info.run_id, info.status) for info in runs],
             "trials": (run and run.id, run and run.trials, seen and seen.id),
             "summary": (seen, int(now / _TELL_TIME_EVERY_S) if seen and seen.live else 0),
             "plot": seen,
-            "jobs": [(job.id, job.state) for job in jobs[:_MOST_JOBS]],
+            "jobs": [(job.id, job.state, job.silence) for job in jobs[:_MOST_JOBS]],
         }
         before = shown if isinstance(shown, dict) else {}
         live = any(job.state.active for job in jobs) or (run is not None and run.live)
@@ -122,11 +122,13 @@ class _Runs:
         ]
 
     def stop(self, person: Person, chosen: str | None, trial: str | None, shown: Any) -> list[Any]:
-        job = active_job(self._jobs)
-        if job is None:
-            gr.Info("Nothing runs any more.")
+        """The job that the page showed, whatever was started in the meantime."""
+        job_id = (shown.get("job") or [""])[0] if isinstance(shown, dict) else ""
+        running = (job.id for job in self._jobs.jobs() if job.state.active)
+        if job_id in running:
+            self._jobs.stop(job_id, actor=person.acting(Permission.TRAIN))
         else:
-            self._jobs.stop(job.id, actor=person.acting(Permission.TRAIN))
+            gr.Info("It does not run any more.")
         return self.look(person, chosen, trial, shown)
 
     def log(self, person: Person, job_id: str | None) -> str:
@@ -155,6 +157,10 @@ class _Runs:
         )
 
 
+def _with_silence(state: str, job: Job) -> str:
+    return f"{state}, as last known: its cluster does not answer" if job.silence else state
+
+
 def _told(job: Job) -> str:
     """A job's parameters in words."""
     return ", ".join(
@@ -181,7 +187,7 @@ def _job(job: Job | None, lines: str, person: Person) -> list[Any]:
     text = f"{_KINDS[job.kind].capitalize()}, job {job.id}, started {when(job.started_at)} by {by}"
     if job.state.active:
         word = "is ending: it saves what it has" if job.state is JobState.STOPPING else job.state
-        shown = notice("info", f"{text}: {word}.", lines=lines)
+        shown = notice("info", f"{text}: {_with_silence(word, job)}.", lines=lines)
         may_stop = person.may(Permission.TRAIN) and job.state is not JobState.STOPPING
         return [shown, gr.Button(visible=True, interactive=may_stop)]
     ended = f"{text}: {job.state} {when(job.ended_at)}."
@@ -229,11 +235,11 @@ def _plot(run: Run | None) -> Any:
 
 def _jobs(jobs: list[Job], person: Person) -> list[Any]:
     headers = ["Job", "What", "State", "Started", "Ended", "By", "Parameters", "Exit code"]
-    rows = [
+    rows: list[list[str | Cell]] = [
         [
             job.id,
             _KINDS[job.kind],
-            job.state.value,
+            _with_silence(job.state, job),
             when(job.started_at),
             when(job.ended_at),
             who(job.started_by, person.pseudonym),

@@ -86,10 +86,6 @@ class _Start:
         return given
 
 
-def active_job(jobs: TrainingJobs) -> Job | None:
-    return next((job for job in jobs.jobs() if job.state.active), None)
-
-
 def _running(job: Job, person: Person) -> str:
     return notice(
         "info",

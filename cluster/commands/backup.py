@@ -9,7 +9,7 @@ import typer
 
 from cluster.console import err, out, print_json, progress
 from cluster.context import JsonOption, settings_of
-from cluster.running import find_running
+from cluster.running import find_alive
 from loop.errors import Conflict
 from loop.events import Role
 from store.backup import make_backup, restore_backup
@@ -80,8 +80,7 @@ def restore(
     With PostgreSQL, pg_restore comes first: docs/operations.md.
     """
     settings = settings_of(context)
-    running = find_running(settings)
-    if running is not None and running.alive():
+    if find_alive(settings) is not None:
         raise Conflict("Second Look is up in this home.", hint="secondlook down")
     with progress("Verifying the audit log") as step:
         done = restore_backup(

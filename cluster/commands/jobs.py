@@ -97,7 +97,7 @@ def list_(context: typer.Context, json: JsonOption = False) -> None:
             (
                 job.id,
                 job.kind,
-                job.state,
+                f"{job.state}, no answer" if job.silence else job.state,
                 job.started_by,
                 when(job.started_at),
                 when(job.ended_at),
@@ -106,6 +106,13 @@ def list_(context: typer.Context, json: JsonOption = False) -> None:
             for job in jobs
         ],
     )
+    for silence in dict.fromkeys(job.silence for job in jobs if job.silence):
+        err.print(
+            f"{silence}\n  Try: secondlook doctor. If that cluster is gone for good: secondlook "
+            "jobs stop ID --gone",
+            highlight=False,
+            markup=False,
+        )
 
 
 @group.command()
@@ -128,13 +135,26 @@ def logs(
 
 
 @group.command()
-def stop(context: typer.Context, job_id: JobArgument, json: JsonOption = False) -> None:
+def stop(
+    context: typer.Context,
+    job_id: JobArgument,
+    gone: Annotated[
+        bool,
+        typer.Option("--gone", help="Its cluster is gone for good: write it down as lost."),
+    ] = False,
+    json: JsonOption = False,
+) -> None:
     """Ask a job to end: it saves what it has, and puts on record that it was interrupted."""
     settings = settings_of(context)
     jobs = _open(settings)
-    jobs.stop(job_id, actor=engineer(settings))
+    if gone:
+        jobs.give_up(job_id, actor=engineer(settings))
+    else:
+        jobs.stop(job_id, actor=engineer(settings))
     if json:
         print_json(_as_dict(jobs.get(job_id)))
+    elif gone:
+        out.print(f"Job {job_id} is written down as lost.", highlight=False)
     else:
         out.print(
             f"Job {job_id} was told to end: secondlook jobs logs -f {job_id}", highlight=False
@@ -182,21 +202,11 @@ def _request(
         _check_stage(workspace, stage)
         arguments, parameters = [*arguments, stage], {"stage": stage, **parameters}
     elif labels is not Labels.ADJUDICATED:
-        arguments, parameters = (
-            [*arguments, "--labels", labels.value],
-            {
-                "labels": labels.value,
-                **parameters,
-            },
-        )
+        arguments += ["--labels", labels.value]
+        parameters = {"labels": labels.value, **parameters}
     if trials is not None:
-        arguments, parameters = (
-            [*arguments, "--trials", str(trials)],
-            {
-                "trials": trials,
-                **parameters,
-            },
-        )
+        arguments += ["--trials", str(trials)]
+        parameters = {"trials": trials, **parameters}
     arguments += [word for change in changes for word in ("-S", change)]
     weights = _weights(workspace, params)
     return JobRequest(kind, parameters, arguments, workspace.folder, weights)

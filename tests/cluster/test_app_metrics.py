@@ -174,6 +174,18 @@ def test_jobs_are_counted_and_the_one_that_runs_is_timed() -> None:
     assert "secondlook_job_seconds{kind=kfold}" not in told(job_families([failed], lambda _: 0, 1))
 
 
+def test_of_several_jobs_that_run_at_once_the_longest_is_told_once() -> None:
+    first = Job("j1", JobKind.KFOLD, JobState.RUNNING, "ana", {}, "1970-01-01T00:01:40Z")
+    second = replace(first, id="j2", started_at="1970-01-01T00:02:00Z")
+    heard = {"j1": 145.0, "j2": 130.0}
+    families = job_families([second, first], heard.__getitem__, 150.0)
+    samples = [sample for family in families[1:] for sample in family.samples]
+    assert [(sample.name, sample.value) for sample in samples] == [
+        ("secondlook_job_seconds", 50),
+        ("secondlook_job_silent_seconds", 20),
+    ]
+
+
 class Registry:
     def __init__(self, champion: ModelRef | None) -> None:
         self._champion = champion

@@ -186,3 +186,10 @@ def test_a_database_in_a_file_is_missing_on_other_machines(settings: Settings) -
     told = facts({"SECONDLOOK_DATABASE_URL": "sqlite:////nowhere/at/all.db"})
     assert "there is no file" in told["reached"]["SECONDLOOK_DATABASE_URL"]
     assert not Path("/nowhere").exists()
+
+
+def test_a_url_that_cannot_be_read_is_told_without_what_it_holds() -> None:
+    told = facts({"SECONDLOOK_DATABASE_URL": "postgresql://ada:se/cret@127.0.0.1:9/x"})
+    said = told["reached"]["SECONDLOOK_DATABASE_URL"]
+    assert "cannot be told" in said
+    assert not any(part in said for part in ("'se'", "se/", "cret"))

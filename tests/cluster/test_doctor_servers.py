@@ -164,6 +164,39 @@ def test_a_token_that_is_missing_is_told_from_a_wrong_one(
     assert TOKEN not in str(found)
 
 
+def test_a_server_that_is_no_dashboard_does_not_get_ray_s_token(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, serving: Serving
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
+    wants_it = {"ray_version": version("ray"), "wants": TOKEN}
+    (found,) = dashboard(at(settings, serving({"/api/version": (200, wants_it)})))
+    assert "is not Ray's dashboard" in found.found
+
+
+def test_what_breaks_in_one_look_at_the_machine_hides_nothing_else(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> str:
+        raise OSError("libcudart.so.12: cannot open shared object file")
+
+    monkeypatch.setattr(doctor, "_gpu", broken)
+    found = {each.what: each for each in doctor.examine(settings)}
+    assert found["GPU"].ok is False
+    assert "libcudart" in found["GPU"].found
+    assert found["ray"].ok is True
+
+
+@pytest.mark.parametrize(
+    "changes", [{"host": "no.such.host.invalid"}, {"ui_port": 99999}], ids=["host", "port"]
+)
+def test_a_host_or_port_that_cannot_be_is_a_finding(
+    settings: Settings, changes: dict[str, Any]
+) -> None:
+    found = [each for each in doctor._ports(settings.model_copy(update=changes)) if not each.ok]
+    assert found
+    assert "SECONDLOOK_HOST" in found[0].hint
+
+
 def test_another_ray_is_a_finding(settings: Settings, serving: Serving) -> None:
     found = dashboard(at(settings, serving(ray_dashboard("disabled", "2.9.0"))))
     assert found[0].ok is False
@@ -278,8 +311,9 @@ def test_a_store_without_credentials_is_a_finding(
         ("postgresql://ada:{}@127.0.0.1:9/x", "Nobody answers", "SECONDLOOK_DATABASE_URL"),
         ("mysql://ada:{}@127.0.0.1/x", "not supported", "PostgreSQL"),
         ("no url {}", "cannot be read", "postgresql://"),
+        ("postgresql://ada:{0}/{0}@127.0.0.1:9/x", "cannot be told", "%2F"),
     ],
-    ids=["nobody", "kind", "malformed"],
+    ids=["nobody", "kind", "malformed", "slash-in-password"],
 )
 def test_a_database_that_cannot_be_used_is_a_finding(
     settings: Settings, url: str, words: str, hint: str
@@ -307,6 +341,9 @@ def test_another_server_in_place_of_the_database_is_told(
         ("ada:pw", "no URL"),
         ("postgresql://ada:pw@host:5432/x?sslmode=require", "postgresql://host:5432/x"),
         ("postgresql+psycopg://ada:p@w@host/x", "postgresql+psycopg://host/x"),
+        ("postgresql://ada:p/w@host/x", "postgresql://host/x"),
+        ("postgresql://ada:p?w#@host:5432/x", "postgresql://host:5432/x"),
+        ("https://a-token@host/x", "https://host/x"),
         ("http://mlflow:5001", "http://mlflow:5001"),
         ("sqlite:////home/ada/second@look.db", "sqlite:////home/ada/second@look.db"),
     ],

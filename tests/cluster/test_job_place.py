@@ -28,6 +28,14 @@ def test_a_cluster_whose_head_is_elsewhere_sees_no_disk_of_this_machine(
     assert find_place(settings) == Place(DASHBOARD, here=False)
 
 
+@pytest.mark.parametrize("address", ["ray://127.0.0.1:10001", "http://127.0.0.1:8265"])
+def test_what_may_be_a_tunnel_sees_no_disk_of_this_machine(
+    settings: Settings, address: str
+) -> None:
+    up(settings, address)
+    assert find_place(settings) == Place(DASHBOARD, here=False)
+
+
 def test_the_dashboard_that_the_settings_name_comes_first(settings: Settings) -> None:
     up(settings)
     named = settings.model_copy(update={"dashboard_at": "http://head:8265/"})
@@ -42,6 +50,7 @@ def test_the_dashboard_that_the_settings_name_comes_first(settings: Settings) ->
         ("10.0.0.1:6379", "http://10.0.0.1:8265"),
         ("ray://head:10001", "http://head:8265"),
         ("http://head:8000", "http://head:8000"),
+        ("[fd00::7]:6379", "http://[fd00::7]:8265"),
     ],
 )
 def test_a_ray_address_names_a_cluster_elsewhere(
@@ -51,7 +60,7 @@ def test_a_ray_address_names_a_cluster_elsewhere(
     assert find_place(asked) == Place(url, here=False)
 
 
-@pytest.mark.parametrize("address", ["", "auto", "local"])
+@pytest.mark.parametrize("address", ["", "auto", "local", "[fd00::7:6379"])
 def test_without_any_it_says_how_to_get_one(settings: Settings, address: str) -> None:
     asked = settings.model_copy(update={"ray_address": address})
     with pytest.raises(Unavailable, match="No Ray cluster") as caught:

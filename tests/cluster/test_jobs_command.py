@@ -9,12 +9,15 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cluster import cli, training_jobs
+from cluster.job_files import JobFiles, JobRecord
 from cluster.running import note_running
 from loop.errors import InvalidInput, LoopError, Misconfigured
+from store.processes import free_port
 from store.settings import Settings
 from store.workspace import Workspace
 from tests.cluster.ray_dashboard import TOKEN, Dashboard, dashboard_at
 from tests.store.test_workspace_parcel import workspace  # noqa: F401
+from ui.operations import JobKind
 
 Run = Callable[..., Result]
 PIPELINE = "stages:\n  data_collection:\n    cmd: 'true'\n"
@@ -141,3 +144,17 @@ def test_a_job_elsewhere_needs_a_bucket_and_brings_code_and_workspace(
     assert raw["runtime_env"]["working_dir"].startswith("gcs://_ray_pkg_")
     assert raw["runtime_env"]["env_vars"]["SECONDLOOK_STORAGE_URL"].startswith("s3://bucket")
     assert b"cluster/job_entry.py" in next(iter(ray.packages.values()))
+
+
+def test_a_job_whose_cluster_is_gone_is_told_apart_and_can_be_given_up(
+    run: Run, settings: Settings
+) -> None:
+    job_id, url = "sl-kfold-0000000a", f"http://127.0.0.1:{free_port()}"
+    record = JobRecord(JobKind.KFOLD, "quiet-otter", {}, url, here=False)
+    JobFiles(settings.run_dir / "jobs").write(job_id, record)
+    told = run("list").output
+    assert "running, no answer" in " ".join(told.split())
+    assert "jobs stop ID --gone" in told
+    run("stop", job_id, "--gone")
+    (job,) = json.loads(run("list", "--json").stdout)
+    assert (job["id"], job["state"], job["silence"]) == (job_id, "failed", "")

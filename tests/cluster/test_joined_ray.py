@@ -80,6 +80,17 @@ def test_a_cluster_here_has_its_api_where_the_settings_say(settings: Settings) -
     assert found.api_url == "http://127.0.0.1:8000"
 
 
+def test_which_cluster_auto_means_is_settled_when_it_is_joined(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {"auto": "127.0.0.1:6379"}
+    monkeypatch.setattr(joined_ray, "_gcs_address", lambda address: found.get(address, address))
+    joined = join(with_(settings, ray_address="auto"))
+    assert (joined.address, joined.here) == ("127.0.0.1:6379", True)
+    assert joined.settled(settings).ray_address == "127.0.0.1:6379"
+    assert joined.environment()["RAY_ADDRESS"] == "127.0.0.1:6379"
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [

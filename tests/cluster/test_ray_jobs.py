@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -89,25 +90,84 @@ def test_where_nobody_listens_it_is_unavailable() -> None:
         RayJobs(f"http://127.0.0.1:{free_port()}").jobs()
 
 
-@pytest.mark.parametrize("status", [200, 404], ids=["a-page", "nothing-there"])
-def test_another_server_is_not_taken_for_a_dashboard(status: int) -> None:
+@contextmanager
+def another_server(status: int, body: bytes) -> Iterator[tuple[str, list[str]]]:
+    """Its URL, and the tokens that it is sent."""
+    sent: list[str] = []
+
     class Other(BaseHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
             return
 
         def do_GET(self) -> None:
+            sent.append(self.headers.get("authorization", ""))
+            self.rfile.read(int(self.headers.get("content-length", "0")))
             self.send_response(status)
+            self.send_header("location", "/sign-in")
+            self.send_header("content-length", str(len(body)))
             self.end_headers()
-            self.wfile.write(b"<html>hello</html>")
+            self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            self.do_GET()
 
     server = HTTPServer(("127.0.0.1", 0), Other)
     Thread(target=server.serve_forever, daemon=True).start()
     try:
-        with pytest.raises(Misconfigured, match="is not Ray's dashboard"):
-            RayJobs(f"http://127.0.0.1:{server.server_address[1]}").jobs()
+        yield f"http://127.0.0.1:{server.server_address[1]}", sent
     finally:
         server.shutdown()
         server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, b"<html>hello</html>"),
+        (200, b'{"jobs": []}'),
+        (200, b'[{"submission_id": "sl-kfold-00000001"}]'),
+        (200, b'[{"submission_id": "sl-kfold-00000001", "status": "FLYING"}]'),
+        (302, b""),
+        (404, b"<html>hello</html>"),
+    ],
+    ids=["a-page", "other-json", "no-status", "unknown-status", "sign-in", "nothing-there"],
+)
+def test_another_server_is_not_taken_for_a_dashboard(status: int, body: bytes) -> None:
+    with (
+        another_server(status, body) as (url, _),
+        pytest.raises(Misconfigured, match="is not Ray's dashboard"),
+    ):
+        RayJobs(url).jobs()
+
+
+def test_a_job_is_not_handed_in_where_a_proxy_sends_it_elsewhere() -> None:
+    with (
+        another_server(302, b"") as (url, _),
+        pytest.raises(Misconfigured, match="is not Ray's dashboard"),
+    ):
+        RayJobs(url).submit("sl-kfold-00000001", "true", environment={}, metadata={})
+
+
+@pytest.mark.parametrize("status", [302, 404, 500])
+def test_what_is_no_dashboard_is_found_out_before_it_gets_the_token(
+    monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
+    monkeypatch.setattr(ray_jobs, "is_loopback_url", lambda url: False)
+    with another_server(status, b"") as (url, sent):
+        with pytest.raises((Misconfigured, Unavailable)) as caught:
+            RayJobs(url).require_token()
+        assert "asks nobody" not in caught.value.message
+        assert sent == [""]
+
+
+def test_a_job_that_was_taken_without_a_word_is_handed_in(ray: Dashboard) -> None:
+    ray.mute = 1
+    submit(ray)
+    assert list(ray.jobs) == ["sl-kfold-00000001"]
+    ray.drops = 2
+    with pytest.raises(Unavailable, match="does not answer"):
+        submit(ray, "sl-kfold-00000002")
 
 
 def test_a_job_that_is_not_there_is_not_found(ray: Dashboard) -> None:

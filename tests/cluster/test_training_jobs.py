@@ -15,8 +15,16 @@ import pytest
 from cluster import job_files, training_jobs
 from cluster.job_place import Place
 from cluster.processes import descendants
+from cluster.ray_jobs import RayJobs
 from cluster.training_jobs import RayTrainingJobs
-from loop.errors import Conflict, InvalidInput, Misconfigured, NotAllowed, NotFound
+from loop.errors import (
+    Conflict,
+    InvalidInput,
+    Misconfigured,
+    NotAllowed,
+    NotFound,
+    Unavailable,
+)
 from loop.events import Actor, Outcome, Role
 from store.audit_log import open_audit_log
 from store.processes import is_alive
@@ -345,12 +353,142 @@ def test_why_a_job_could_not_begin_is_in_its_log(make: Make, ray: Dashboard) -> 
     assert jobs.log(job.id, 5) == "Setting up\nThe runtime environment could not be set up."
 
 
-def test_a_job_of_a_cluster_that_was_started_anew_is_lost(make: Make, ray: Dashboard) -> None:
+def test_a_job_of_a_cluster_that_was_started_anew_is_lost(
+    make: Make, ray: Dashboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_jobs, "_START_SECONDS", 0.0)
     ray.runs = False
     jobs = make(WAITS)
     job = jobs.start(PARAMETERS, actor=ENGINEER)
     ray.jobs.clear()
     assert (jobs.get(job.id).state, jobs.get(job.id).exit_code) == (JobState.FAILED, None)
+
+
+def test_a_job_on_its_way_to_ray_is_not_taken_for_lost(make: Make, ray: Dashboard) -> None:
+    ray.runs = False
+    jobs = make(WAITS)
+    job = jobs.start(PARAMETERS, actor=ENGINEER)
+    taken = ray.jobs.pop(job.id)  # as another process sees it that looks at this moment
+    assert make(WAITS).jobs()[0].state is JobState.QUEUED
+    ray.jobs[job.id] = taken
+    ray.end(job.id, "SUCCEEDED")
+    assert jobs.get(job.id).state is JobState.SUCCEEDED
+
+
+@pytest.fixture
+def elsewhere(settings: Settings, ray: Dashboard) -> RayTrainingJobs:
+    """Of a cluster on other machines, which takes jobs and never runs them."""
+    ray.runs = False
+    settings = settings.model_copy(update={"storage_url": "s3://bucket/prefix"})
+    return RayTrainingJobs(
+        settings, open_units_of_work(settings), find=lambda _: Place(ray.url, here=False)
+    )
+
+
+def test_a_job_elsewhere_is_on_record_once_its_package_is_there(
+    elsewhere: RayTrainingJobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[Job]] = []
+
+    def upload(self: RayJobs, package: Path, digest: str) -> str:
+        seen.append(elsewhere.jobs())
+        return f"gcs://{digest}.zip"
+
+    monkeypatch.setattr(RayJobs, "upload", upload)
+    job = elsewhere.propose("1", actor=ENGINEER)
+    assert seen == [[]]
+    assert [each.id for each in elsewhere.jobs()] == [job.id]
+
+
+def test_a_job_whose_cluster_does_not_answer_says_so_until_it_is_given_up(
+    elsewhere: RayTrainingJobs,
+    ray: Dashboard,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(training_jobs, "_SILENCE_SECONDS", 0.0)
+    job = elsewhere.propose("1", actor=ENGINEER)
+    with pytest.raises(Conflict, match="is queued"):
+        elsewhere.give_up(job.id, actor=ENGINEER)
+    ray.drops = 1000
+    silent = elsewhere.get(job.id)
+    assert silent.state.active
+    assert f"{ray.url} does not answer" in silent.silence
+    assert "does not answer" in elsewhere.log(job.id, 5)
+    with pytest.raises(NotAllowed):
+        elsewhere.give_up(job.id, actor=REVIEWER)
+    elsewhere.give_up(job.id, actor=ENGINEER)
+    after = elsewhere.get(job.id)
+    assert (after.state, after.exit_code, after.silence) == (JobState.FAILED, None, "")
+    assert "Given up" in elsewhere.log(job.id, 5)
+    assert events(settings)[-1] == ("measurement.stopped", Outcome.DONE, "quiet-otter")
+
+
+def test_a_job_elsewhere_that_its_cluster_does_not_know_is_lost_and_its_log_says_why(
+    elsewhere: RayTrainingJobs, ray: Dashboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_jobs, "_START_SECONDS", 0.0)
+    job = elsewhere.propose("1", actor=ENGINEER)
+    ray.jobs.clear()
+    assert elsewhere.get(job.id).state is JobState.FAILED
+    assert "does not know this job" in elsewhere.log(job.id, 5)
+
+
+def test_the_log_of_a_job_elsewhere_is_not_fetched_for_each_look_at_it(
+    elsewhere: RayTrainingJobs, ray: Dashboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_jobs, "_KNOWN_SECONDS", 600.0)
+    job = elsewhere.propose("1", actor=ENGINEER)
+    ray.jobs[job.id].log.write_text("one\ntwo\n")
+    assert elsewhere.log(job.id, 1) == "two"
+    assert elsewhere.log(job.id, 2) == "one\ntwo"
+    elsewhere.last_output(job.id)
+    assert sum(line.endswith("/logs") for line in ray.asked) == 1
+
+
+def test_what_runs_here_is_told_without_asking_other_clusters(
+    elsewhere: RayTrainingJobs, make: Make, ray: Dashboard
+) -> None:
+    elsewhere.propose("1", actor=ENGINEER)
+    ray.asked.clear()
+    here = make(WAITS)
+    assert here.blocking() is None
+    here.end()
+    assert ray.asked == []
+
+
+def test_a_stop_that_does_not_reach_the_cluster_is_on_record_as_failed(
+    elsewhere: RayTrainingJobs, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(self: RayJobs, job_id: str) -> None:
+        raise Unavailable("It does not answer.")
+
+    monkeypatch.setattr(RayJobs, "stop", stop)
+    job = elsewhere.propose("1", actor=ENGINEER)
+    with pytest.raises(Unavailable):
+        elsewhere.stop(job.id, actor=ENGINEER)
+    assert events(settings)[-2:] == [
+        ("measurement.stopped", Outcome.INTENDED, "quiet-otter"),
+        ("measurement.stopped", Outcome.FAILED, "quiet-otter"),
+    ]
+
+
+def test_what_was_never_heard_of_is_not_waited_for(
+    elsewhere: RayTrainingJobs, ray: Dashboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_jobs, "_FIRST_SILENCE_SECONDS", 0.0)
+    ray.drops = 1000
+    with pytest.raises(Unavailable, match="does not answer"):
+        elsewhere.follow("sl-kfold-0000000a", print)
+
+
+def test_a_job_that_another_process_forgets_meanwhile_is_left_out(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = make(TELLS)
+    job = ended(jobs, jobs.start(PARAMETERS, actor=ENGINEER))
+    monkeypatch.setattr(jobs._files, "_known", lambda: [job.id, "sl-kfold-ffffffff"])
+    assert [each.id for each in jobs.jobs()] == [job.id]
 
 
 def test_a_job_that_ray_does_not_take_is_none(make: Make, ray: Dashboard) -> None:

@@ -182,3 +182,27 @@ def test_the_log_s_public_key_is_one_of_a_log(
     monkeypatch.setenv("SECONDLOOK_AUDIT_KEY", str(key))
     with pytest.raises(Misconfigured, match="SECONDLOOK_AUDIT_KEY"):
         load_settings(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["DASHBOARD_URL", "API_URL", "PUBLIC_URL"])
+@pytest.mark.parametrize(
+    ("url", "good"),
+    [
+        ("http://head:8265", True),
+        ("https://[fd00::7]:8265/", True),
+        ("https://ray.example.org", True),
+        ("http://ada:secret@head:8265", False),
+        ("http://head:port", False),
+        ("http://fd00::7:8265", False),
+    ],
+)
+def test_the_address_of_a_server_is_a_host_and_a_port(
+    monkeypatch: pytest.MonkeyPatch, name: str, url: str, good: bool
+) -> None:
+    monkeypatch.setenv(f"SECONDLOOK_{name}", url)
+    if good:
+        load_settings()
+        return
+    with pytest.raises(Misconfigured, match=name) as caught:
+        load_settings()
+    assert "secret" not in f"{caught.value.message} {caught.value.hint}"

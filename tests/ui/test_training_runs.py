@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -170,8 +171,21 @@ def test_a_job_is_stopped_by_the_person_who_presses() -> None:
     jobs = FakeJobs()
     started = jobs.start({"EPOCHS": 5}, actor=acting())
     section = _Runs(jobs, RunBook(FakeTracking()))
-    section.stop(OTTER_AS_ANOTHER, LATEST, ALL_TRIALS, None)
+    shown = Outputs(*section.look(OTTER_AS_ANOTHER, LATEST, ALL_TRIALS, None)).shown
+    section.stop(OTTER_AS_ANOTHER, LATEST, ALL_TRIALS, shown)
     assert jobs.stopped == [(started.id, acting(OTTER_AS_ANOTHER))]
+
+
+def test_a_job_that_was_started_after_the_page_was_drawn_is_not_the_one_that_is_stopped() -> None:
+    jobs = FakeJobs()
+    jobs.start({"EPOCHS": 5}, actor=acting())
+    section = _Runs(jobs, RunBook(FakeTracking()))
+    shown = Outputs(*section.look(ENGINEER, LATEST, ALL_TRIALS, None)).shown
+    jobs.end(JobState.SUCCEEDED, 0)
+    jobs.start({"EPOCHS": 6}, actor=acting())
+    section.stop(ENGINEER, LATEST, ALL_TRIALS, shown)
+    section.stop(ENGINEER, LATEST, ALL_TRIALS, None)
+    assert jobs.stopped == []
 
 
 def test_who_only_sees_cannot_stop() -> None:
@@ -205,3 +219,12 @@ def test_when_a_fold_was_heard_of_is_said() -> None:
     tracking = FakeTracking()
     tracking.fold(tracking.cv("a"), 0, 1)
     assert AT[:16].replace("T", " ") in look(FakeJobs(), tracking).summary
+
+
+def test_a_job_whose_cluster_does_not_answer_is_said_to_be_as_last_known() -> None:
+    jobs = FakeJobs()
+    jobs.made.append(replace(jobs.start({"EPOCHS": 5}, actor=acting()), silence="It is away."))
+    del jobs.made[0]
+    shown = look(jobs, FakeTracking())
+    assert "its cluster does not answer" in shown.job
+    assert "its cluster does not answer" in shown.jobs
