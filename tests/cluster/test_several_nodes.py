@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -91,6 +91,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
             environment.setenv(name, value)
         for name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI"):
             environment.delenv(name, raising=False)
+        resources.enter_context(_token_read_anew())
         settings = load_settings(home)
         model, _, _ = register_models(settings, home)
         ensure_own_key(settings, open_units_of_work(settings))
@@ -116,6 +117,18 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
         order = deploy(settings, found.dashboard_url, model, own_homes=True)
         wait_until_served(settings.api_url, order, 240, api_headers(settings))
         yield Nodes(settings, found.dashboard_url, machines, head, model)
+
+
+@contextmanager
+def _token_read_anew() -> Iterator[None]:
+    """A process reads Ray's token once; the tests before had another one."""
+    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
+
+    AuthenticationTokenLoader.instance().reset_cache()
+    try:
+        yield
+    finally:
+        AuthenticationTokenLoader.instance().reset_cache()
 
 
 def waited_for(condition: Callable[[], bool], seconds: float = SECONDS) -> None:
