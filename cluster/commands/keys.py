@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import Annotated
 
@@ -32,6 +33,9 @@ def env(
     serving: Annotated[
         bool, typer.Option("--serving", help="Only what machines need that only detect.")
     ] = False,
+    shell: Annotated[
+        bool, typer.Option("--shell", help="As export NAME='value', for a shell to read.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Print the secrets that the machines of a cluster need, as NAME=value, a line each.
@@ -53,4 +57,6 @@ def env(
         print_json(values)
         return
     # Not through the console, which breaks lines.
-    sys.stdout.write("".join(f"{name}={value}\n" for name, value in values.items()))
+    for name, value in values.items():
+        line = f"export {name}={shlex.quote(value)}" if shell else f"{name}={value}"
+        sys.stdout.write(f"{line}\n")
