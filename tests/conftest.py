@@ -19,15 +19,23 @@ settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")
 
 
+_OURS = {"loop", "store", "detector", "serve", "train", "ui", "cluster"}
+
+
 @pytest.fixture(autouse=True)
 def of_its_own() -> None:
     """What a test sees is not to depend on which ones ran before it: MLflow's migrations turn off
     every logger that there is (logging.config.fileConfig), and where MLflow's bucket is stays in
     the environment of a process."""
     os.environ.pop("MLFLOW_S3_ENDPOINT_URL", None)
-    for logger in logging.root.manager.loggerDict.values():
+    logging.disable(logging.NOTSET)
+    logging.root.setLevel(logging.WARNING)
+    for name, logger in list(logging.root.manager.loggerDict.items()):
         if isinstance(logger, logging.Logger):
             logger.disabled = False
+            if name.partition(".")[0] in _OURS:
+                logger.setLevel(logging.NOTSET)
+                logger.propagate = True
 
 
 @pytest.fixture(scope="session")
