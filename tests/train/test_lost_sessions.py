@@ -14,6 +14,7 @@ from store.settings import load_settings
 from store.tracking import open_tracking
 from store.unit_of_work import open_units_of_work
 from tests.s3 import S3Server, open_bucket
+from tests.train.session_states import session_state
 from train.lost_sessions import close_lost_sessions
 from train.run_record import CV_ID_TAG, RunRecord, open_record
 from train.session_objects import SessionObjects
@@ -40,20 +41,8 @@ def record(tmp_path: Path) -> RunRecord:
 
 def written(record: RunRecord, storage: Path) -> SessionState:
     """What is left of a session whose process is gone."""
-    state = SessionState(
-        run_id=record.run_id,
-        cv_id="0" * 32,
-        kind="cv",
-        labels="adjudicated",
-        parent=None,
-        workspace="/somewhere",
-        started_at="2026-01-01T00:00:00.000000Z",
-        fingerprint={},
-        base={},
-        driver=ProcessRecord(1, 0.0, ProcessRecord.own().host),
-        mark=new_id(),
-        record=record.as_dict(),
-    )
+    gone = ProcessRecord(1, 0.0, ProcessRecord.own().host)
+    state = session_state(record.run_id, gone, mark=new_id(), record=record.as_dict())
     state.write(storage / record.run_id)
     return state
 

@@ -14,6 +14,7 @@ from store.objects import Bucket
 from store.processes import ProcessRecord
 from store.settings import Settings
 from tests.s3 import S3Server, open_bucket
+from tests.train.session_states import session_state
 from train.session_objects import SessionObjects, session_objects
 from train.session_state import SessionState, SessionStatus, is_alive, remove, sessions
 
@@ -28,19 +29,7 @@ def machine(s3: S3Server, tmp_path: Path) -> Machine:
 
 def state(run_id: str, host: str = "") -> SessionState:
     driver = ProcessRecord.own()
-    return SessionState(
-        run_id=run_id,
-        cv_id="cv",
-        kind="cv",
-        labels="adjudicated",
-        parent=None,
-        workspace="/somewhere",
-        started_at="2026-01-01T00:00:00.000000Z",
-        fingerprint={},
-        base={},
-        driver=replace(driver, host=host or driver.host),
-        mark=f"mark-of-{run_id}",
-    )
+    return session_state(run_id, replace(driver, host=host or driver.host))
 
 
 def begin(on: SessionObjects, found: SessionState) -> Path:
