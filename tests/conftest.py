@@ -25,11 +25,13 @@ _OURS = {"loop", "store", "detector", "serve", "train", "ui", "cluster"}
 @pytest.fixture(autouse=True)
 def of_its_own() -> None:
     """What a test sees is not to depend on which ones ran before it: MLflow's migrations turn off
-    every logger that there is (logging.config.fileConfig), and where MLflow's bucket is stays in
-    the environment of a process."""
+    every logger that there is (logging.config.fileConfig), NNCF sets the level of its logger's
+    handlers, caplog's among them, and where MLflow's bucket is stays in a process's environment."""
     os.environ.pop("MLFLOW_S3_ENDPOINT_URL", None)
     logging.disable(logging.NOTSET)
     logging.root.setLevel(logging.WARNING)
+    for handler in logging.root.handlers:
+        handler.setLevel(logging.NOTSET)
     for name, logger in list(logging.root.manager.loggerDict.items()):
         if isinstance(logger, logging.Logger):
             logger.disabled = False
