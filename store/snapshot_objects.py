@@ -9,6 +9,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
+import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +24,12 @@ from store.snapshot_files import MANIFEST, Snapshot, open_snapshot
 from store.snapshot_shards import sha256_of_file, write_durably
 
 _PREFIX = "snapshots/"
+# Empty files of a cached snapshot: whoever fetches into it locks the one, whoever reads it keeps
+# the other locked, and the time of that one is when it was last wanted.
+_TURN, _IN_USE, _REMOVED = ".lock", ".in-use", ".removed-"
+_KEPT_UNUSED_S = 24 * 3600.0
+# Of this process, by folder: an open file has its lock until the process ends, however it ends.
+_held: dict[Path, int] = {}
 
 
 def put_snapshot(objects: Objects, snapshot: Snapshot) -> None:
@@ -37,12 +46,14 @@ def put_snapshot(objects: Objects, snapshot: Snapshot) -> None:
 
 def fetch_snapshot(objects: Objects, sha256: str, cache: Path, *, images: bool) -> Snapshot:
     """The snapshot with this digest, in a folder of ``cache``; without ``images`` only what people
-    said of them. Processes of one machine fetch each shard once.
+    said of them. Processes of one machine fetch each shard once. It stays in the cache for as long
+    as this process lives, and for a day more; snapshots that nobody used for so long go now.
 
     Raises `NotFound` if it was never put there, `BrokenRecord` if it was changed since.
     """
     folder = cache / sha256
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _hold(folder)
+    remove_unused_snapshots(cache)
     with _turn(folder):
         manifest = _fetch_manifest(objects, sha256, folder)
         shards = [*manifest.annotation_shards, *(manifest.image_shards if images else ())]
@@ -50,6 +61,44 @@ def fetch_snapshot(objects: Objects, sha256: str, cache: Path, *, images: bool) 
             if not _is_here(folder, shard):
                 _fetch_shard(objects, folder, shard)
     return open_snapshot(folder, verify=False, images=images)
+
+
+def remove_unused_snapshots(cache: Path, *, unused_seconds: float = _KEPT_UNUSED_S) -> None:
+    """Remove what no process of this machine reads and none wanted for so long. Images are personal
+    data, and a machine that trains is not where they are to stay."""
+    for folder in list(cache.iterdir()) if cache.is_dir() else ():
+        with suppress(OSError):  # somebody uses it or removes it, or it is nothing of ours
+            if not folder.name.startswith(_REMOVED):
+                descriptor = os.open(folder / _IN_USE, os.O_RDWR)
+                try:
+                    if time.time() - os.fstat(descriptor).st_mtime < unused_seconds:
+                        continue
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    folder = folder.rename(folder.with_name(f"{_REMOVED}{secrets.token_hex(8)}"))
+                finally:
+                    os.close(descriptor)
+            shutil.rmtree(folder)
+
+
+def _hold(folder: Path) -> None:
+    """Make ``folder``, which nobody removes as long as this process lives."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = folder / _IN_USE
+        try:
+            descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+        except FileNotFoundError:  # it was removed in between
+            continue
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        os.utime(descriptor)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(path.stat(), os.fstat(descriptor)):
+                break
+        os.close(descriptor)  # of a folder that was removed before this got its lock
+    before = _held.pop(folder, None)
+    if before is not None:
+        os.close(before)
+    _held[folder] = descriptor
 
 
 def _fetch_manifest(objects: Objects, sha256: str, folder: Path) -> Manifest:
@@ -86,7 +135,7 @@ def _is_here(folder: Path, shard: Shard) -> bool:
 
 @contextmanager
 def _turn(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
+    descriptor = os.open(folder / _TURN, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
