@@ -11,7 +11,8 @@ import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -81,6 +82,9 @@ class Objects(Protocol):
 
     def delete(self, keys: Iterable[str]) -> None:
         """Nothing happens for those that are not there."""
+
+    def now(self) -> datetime:
+        """By the store's clock, which made `ObjectInfo.modified`, to the second."""
 
 
 class Bucket:
@@ -169,7 +173,15 @@ class Bucket:
     def check(self) -> None:
         """Raises what anything else would if nobody answers, the bucket is missing, or it may not
         be listed."""
-        self._call(
+        self._first()
+
+    def now(self) -> datetime:
+        said = self._first()["ResponseMetadata"]["HTTPHeaders"].get("date")
+        # A store that does not say is taken to agree with this machine.
+        return parsedate_to_datetime(said) if said else datetime.now(UTC)
+
+    def _first(self) -> Any:
+        return self._call(
             lambda: self._client.list_objects_v2(
                 Bucket=self._storage.bucket, Prefix=self._storage.prefix, MaxKeys=1
             )

@@ -41,6 +41,7 @@ class SessionObjects:
         """Bring the sessions that are there, but for those that run here, and forget those that
         were removed there. Raises what `Objects` does."""
         shared = self._shared()  # first: what is shared from now on may not be listed
+        ahead = time.time() - self.objects.now().timestamp()  # of the store's clock is this one's
         life: dict[str, float] = {}
         there = set()
         for each in self.objects.list(_PREFIX):
@@ -49,7 +50,8 @@ class SessionObjects:
                 life[run_id] = each.modified.timestamp()
             elif name == SESSION_FILE and _RUN_ID.fullmatch(run_id):
                 there.add(run_id)
-                self._bring(run_id, max(life.get(run_id, 0.0), each.modified.timestamp()))
+                alive_at = max(life.get(run_id, 0.0), each.modified.timestamp())
+                self._bring(run_id, alive_at + ahead)
         for folder in shared:
             if folder.name not in there and not _runs_here(folder):
                 with suppress(LoopError), locked(folder):
@@ -100,7 +102,7 @@ class SessionObjects:
         if self.objects.put_new(key, token) or self._token(key) == token:
             return key
         taken = self.objects.info(key)
-        if taken is None or time.time() - taken.modified.timestamp() < _STEP_S:
+        if taken is None or (self.objects.now() - taken.modified).total_seconds() < _STEP_S:
             return None
         return self._take(f"{key}.", token)  # of those that give up on it, one is first there too
 

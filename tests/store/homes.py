@@ -81,6 +81,9 @@ class MemoryObjects:
     def __str__(self) -> str:
         return "s3://memory"
 
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
     def put(self, key: str, data: bytes) -> None:
         self.held[key] = data
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -57,6 +58,24 @@ def test_without_signs_of_life_it_does_not(
     two.pull()
     ((folder, found),) = sessions(two.storage)
     assert not is_alive(found, folder)
+
+
+@pytest.mark.parametrize("wrong_s", [-7200, 7200])
+def test_a_machine_whose_clock_is_wrong_sees_whether_it_lives(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, wrong_s: float
+) -> None:
+    found = state("run1", host="one")
+    begin(machine("one"), found)
+    two = machine("two")
+    assert takes(two, found)
+    right = time.time
+    monkeypatch.setattr(time, "time", lambda: right() + wrong_s)
+    two.pull()
+    ((folder, seen),) = sessions(two.storage)
+    assert is_alive(seen, folder)
+    assert not takes(machine("three"), found)
+    monkeypatch.setattr("train.session_state._SILENCE_S", -2.0)
+    assert not is_alive(seen, folder)
 
 
 def test_a_session_of_this_machine_is_not_overwritten(machine: Machine) -> None:
