@@ -228,6 +228,8 @@ class _Watch:
 def _cluster(nodes: int) -> Iterator[float]:
     """A head and so many nodes, once all are there; in how many seconds."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # Many that start at once on few cores would be taken for dead, ended and begun again for ever.
+    os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = "1200"
     began = time.perf_counter()
     cluster = Cluster(
         initialize_head=True,
@@ -239,6 +241,7 @@ def _cluster(nodes: int) -> Iterator[float]:
             "_system_config": {
                 "health_check_timeout_ms": 60_000,
                 "agent_register_timeout_ms": 200_000,
+                "worker_register_timeout_seconds": 1200,
             },
         },
     )

